@@ -1,0 +1,3 @@
+"""ingestd: security log ingestion on your own machines."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Alerts: windows, routing, the outbox and the destinations."""

@@ -1,0 +1,1 @@
+"""Clouds: sessions and credentials shared by sources, stores, secrets and destinations."""

@@ -1,0 +1,1 @@
+"""Configuration: files, includes, `${ENV}`, secret references, models."""

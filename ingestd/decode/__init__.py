@@ -1,0 +1,1 @@
+"""Decoding, in the child: compression, framing, limits."""

@@ -1,0 +1,1 @@
+"""Enrichment, in the child: look-ups over memory-mapped tables."""

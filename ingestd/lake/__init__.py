@@ -1,0 +1,1 @@
+"""The lake: batches, the commit protocol, layout and queries."""

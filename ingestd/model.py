@@ -1,0 +1,281 @@
+"""The nouns of the design. Frozen and picklable; this module imports nothing of ours.
+
+They are msgspec structs: slotted, cheap to make, and encodable to MessagePack, which is how the ones that
+cross the process boundary travel. Times are seconds since the epoch (float) unless a name says otherwise;
+sizes are bytes; ordinals count the framed records of an object from 0; ranges are half-open `(first, end)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal, NewType
+
+import msgspec
+
+Identity = NewType("Identity", str)
+"""What an object *is*, from the read response: `file:<path>#<content hash>`, `s3://<bucket>/<key>#<etag>`,
+`message:<subscription>/<id>`. The key of everything the ledger knows."""
+
+Range = tuple[int, int]
+"""Half-open range of ordinals."""
+
+Severity = Literal["INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL"]
+SEVERITIES: tuple[Severity, ...] = ("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL")
+
+
+# --- where data comes from ------------------------------------------------------------------------------
+
+
+class Framing(msgspec.Struct, frozen=True, kw_only=True):
+    """How an object is cut into records: a row of `decode.framing`'s table and its options."""
+
+    name: str = "auto"
+    envelope: str | None = None
+    """Dotted path to the array that holds the records, e.g. `Records` or `logEvents[].message`."""
+    options: dict[str, Any] = {}
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Which log types may be in an object, and how it is framed."""
+
+    prefix: str = ""
+    """Plain string prefix of the object's key; the longest that matches wins, ties go to the later one."""
+    exclude: tuple[str, ...] = ()
+    """Patterns with `*` (which crosses `/`) of keys to leave alone."""
+    log_types: tuple[str, ...] = ()
+    """Candidates; empty means every known log type."""
+    resource_types: tuple[str, ...] = ()
+    """Set when the records are resource snapshots for policies."""
+    framing: Framing = Framing()
+
+
+class ObjectRef(msgspec.Struct, frozen=True, kw_only=True):
+    """One object to read."""
+
+    store: str
+    """Name of the store, which is also its URL scheme: `file`, `memory`, `s3`, `az`, `gs`."""
+    bucket: str
+    """Bucket, container, or for files the root folder."""
+    key: str
+    version: str | None = None
+    """Addresses the read only; never part of the identity."""
+    etag: str | None = None
+    """If known, the read is pinned to it."""
+    size: int | None = None
+
+    @property
+    def url(self) -> str:
+        """`s3://bucket/key`, for people and logs."""
+        return f"{self.store}://{self.bucket}/{self.key}"
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue message held under a lease."""
+
+    source: str
+    message_id: str
+    body: bytes
+    attributes: dict[str, str] = {}
+    receipt: str = ""
+    """What the source needs to extend, acknowledge or give back; opaque to everyone else."""
+    received_at: float = 0.0
+    sent_at: float | None = None
+    """When the producer put it into the queue, for lag."""
+    lease_until: float = 0.0
+    receive_count: int = 1
+
+
+# --- the process boundary -------------------------------------------------------------------------------
+
+
+class ObjectTask(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a child needs to know about one object before its bytes arrive."""
+
+    task: int
+    """Unique within the daemon's life."""
+    identity: str
+    source: str
+    """Id of the source: `p_source_id`, `p_source_label`."""
+    origin: dict[str, str] = {}
+    """`p_source_file`: e.g. `{"aws_s3_bucket": …, "aws_s3_key": …}` or `{"path": …}`."""
+    route: Route
+    skip: tuple[Range, ...] = ()
+    """Ordinals already committed or already returned: counted, not processed. Sorted, disjoint."""
+    skip_records: tuple[int, ...] = ()
+    """Ordinals that killed a child with no rule to blame: each becomes a reject."""
+    skip_calls: tuple[tuple[int, str], ...] = ()
+    """(ordinal, rule id) that killed a child: each becomes an error of that rule."""
+    first_ordinal: int = 0
+    offset: int = 0
+    """Where in the plain object the bytes given start; both are 0 unless a grown object is resumed."""
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """Ordinals `[first, end)` of one object, all of whose rows are in the same ChunkResult."""
+
+    task: int
+    identity: str
+    first: int
+    end: int
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """A detection said yes for an event, or failed on it (`kind` is `error`)."""
+
+    kind: Literal["rule", "policy", "error"]
+    detection_id: str
+    row_id: str
+    log_type: str
+    event_time: str
+    """`p_event_time` as in the event."""
+    dedup: str
+    """Dedup string; for an error the exception's class name."""
+    title: str
+    severity: Severity
+    description: str = ""
+    reference: str = ""
+    runbook: str = ""
+    destinations: tuple[str, ...] | None = None
+    """Names the detection asked for; None is default routing; `("SKIP",)` is nobody."""
+    context: str = "{}"
+    """alert_context as JSON text."""
+    unique: str | None = None
+    """Output of unique(), where the detection has one: the threshold then counts distinct values."""
+    threshold: int = 1
+    dedup_minutes: int = 60
+    creates_alert: bool = True
+    tags: tuple[str, ...] = ()
+    reports: dict[str, list[str]] = {}
+    version: str = ""
+    """Content digest of the detection."""
+    error: str | None = None
+    """Traceback as text, for errors."""
+    resource: str | None = None
+    """Resource id, for policies."""
+
+
+Table = Literal["events", "rule_matches", "rule_errors", "rejects"]
+
+
+class TableBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of one table, log type and event day, as an Arrow IPC stream of one record batch."""
+
+    table: Table
+    log_type: str
+    """Empty for rejects that fit no log type."""
+    day: str
+    """`YYYY-MM-DD`, UTC."""
+    rows: int
+    ipc: bytes
+    matches: tuple[int, ...] = ()
+    """For rule_matches and rule_errors: row i belongs to `ChunkResult.matches[matches[i]]`; the parent adds
+    the column `p_alert_id` from it."""
+
+
+class RecordCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many records of a source and log type came out how."""
+
+    source: str
+    log_type: str
+    outcome: Literal["ok", "unclassified", "invalid", "filtered", "skipped"]
+    records: int
+
+
+class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a child returns for a run of records, perhaps of several small objects. Atomic: all its rows join
+    one batch, and all its matches enter the alert state in one transaction."""
+
+    spans: tuple[Span, ...]
+    tables: tuple[TableBatch, ...] = ()
+    matches: tuple[Match, ...] = ()
+    counts: tuple[RecordCount, ...] = ()
+    rule_timeouts: dict[str, int] = {}
+    cpu_seconds: float = 0.0
+    stage_seconds: dict[str, float] = {}
+    last_event_time: dict[str, float] = {}
+    """Newest event time per log type, seconds since the epoch, for the delay metrics."""
+
+
+class ObjectDone(msgspec.Struct, frozen=True, kw_only=True):
+    """The child has come to the end of an object, or cannot go on with it."""
+
+    task: int
+    records: int
+    """Ordinals given out so far, i.e. the end of the last span."""
+    plain_bytes: int
+    framing: str
+    """The framing that was used, so that a re-read counts alike."""
+    compression: str = "none"
+    tail_open: bool = False
+    """The last record had no terminator: it may go on when the object grows."""
+    failure: str | None = None
+    """Why reading stopped early (bad gzip, expansion limit…); the good prefix was returned, and a reject
+    that carries this reason took an ordinal."""
+
+
+# --- alerts ---------------------------------------------------------------------------------------------
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """Matches of one detection and one dedup string within a window, past the threshold."""
+
+    alert_id: str
+    kind: Literal["rule", "policy", "error", "system"]
+    detection_id: str
+    dedup: str
+    title: str
+    severity: Severity
+    description: str
+    reference: str
+    runbook: str
+    context: str
+    """alert_context of the first match, JSON text."""
+    log_types: tuple[str, ...]
+    tags: tuple[str, ...]
+    reports: dict[str, list[str]]
+    version: str
+    created_at: float
+    updated_at: float
+    match_count: int
+    first_event_time: str
+    destinations: tuple[str, ...] | None = None
+
+
+# --- what doctor says -----------------------------------------------------------------------------------
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that `ingestd doctor` tried: what, whether it worked, and what to do when not."""
+
+    what: str
+    ok: bool
+    detail: str = ""
+    missing_permission: str = ""
+
+
+# --- schemas as the lake sees them ----------------------------------------------------------------------
+
+ColumnKind = Literal[
+    "string", "bigint", "int", "smallint", "float", "boolean", "timestamp", "json", "array", "object"
+]
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of a log type's table. `array` has one child, named `element`; `object` has its fields."""
+
+    name: str
+    kind: ColumnKind
+    children: tuple[Column, ...] = ()
+
+
+# --- row ids --------------------------------------------------------------------------------------------
+
+
+def row_id_prefix(identity: str) -> str:
+    """First 20 hex digits of every `p_row_id` of this identity."""
+    return hashlib.blake2b(identity.encode(), digest_size=10).hexdigest()
+
+
+def row_id(prefix: str, ordinal: int, sub: int = 0) -> str:
+    """`p_row_id`: 32 hex digits, from identity and ordinal; `sub` counts within an expanded record."""
+    return f"{prefix}{ordinal:08x}{sub:04x}"

@@ -1,0 +1,1 @@
+"""Notices: queue bodies to ObjectRefs. One file per envelope family; the contract is in `base.py`."""

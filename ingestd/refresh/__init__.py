@@ -1,0 +1,1 @@
+"""Refresh: bundles and lookup tables fetched into content-addressed local files."""

@@ -1,0 +1,1 @@
+"""Schemas, in the child: the public log-schema language, compiled; classification; built-in log types."""

@@ -1,0 +1,1 @@
+"""Sources: where messages come from. One file per YAML `type`; the contract is in `base.py`."""

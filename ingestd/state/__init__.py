@@ -1,0 +1,1 @@
+"""State: one transactional store for ledger, alert windows, outbox and rules' keys."""

@@ -1,0 +1,1 @@
+"""Stores: where objects are read from. One file per URL scheme; the contract is in `base.py`."""

@@ -1,0 +1,78 @@
+"""The contract of a store: where objects are read from.
+
+A store is one file of this package (or an entry point in `ingestd.stores`) whose name is in
+`ObjectRef.store`. The file has `build(config: StoreConfig) -> Store`; the SDK is imported inside it.
+`tests/conformance/test_stores.py` holds every store to this page.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import msgspec
+
+from ingestd.model import Check, Identity, ObjectRef
+
+
+class ListedObject(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of a listing."""
+
+    ref: ObjectRef
+    last_modified: datetime | None = None
+
+
+class OpenObject(ABC):
+    """An object under reading. Use as an async context manager; leaving it lets go of the connection."""
+
+    ref: ObjectRef
+    identity: Identity
+    """From the read response, never from the notice."""
+    size: int | None
+    origin: dict[str, str]
+    """`p_source_file` of its events."""
+
+    @abstractmethod
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The stored bytes (still compressed), in pieces of at most 1 MiB, once.
+
+        A connection that breaks is resumed by range against the same identity inside the iterator.
+        Raises `Retryable` when that is no longer possible, `Superseded` when the content changed.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Idempotent."""
+
+    async def __aenter__(self) -> OpenObject:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class Store(ABC):
+    """Objects by reference. Called from one event loop; many reads may be under way at once."""
+
+    name: str
+
+    @abstractmethod
+    async def open(self, ref: ObjectRef, *, offset: int = 0) -> OpenObject:
+        """Start a read at byte `offset`. Pinned to `ref.etag` / `ref.version` when given.
+
+        Raises `Permanent` (reason `not_found`, `forbidden`, `archived`, `superseded`, …) or `Retryable`.
+        The message names the object and, when refused, the permission that is missing.
+        """
+
+    @abstractmethod
+    def list_objects(self, bucket: str, prefix: str, *, start_after: str = "") -> AsyncIterator[ListedObject]:
+        """Objects under a prefix in key order, page by page in bounded memory."""
+
+    @abstractmethod
+    async def check(self, bucket: str, prefix: str) -> list[Check]:
+        """Try each permission that reading needs."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Idempotent."""

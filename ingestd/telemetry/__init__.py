@@ -1,0 +1,1 @@
+"""Telemetry: the metric catalogue, occurrences, logs, health and the admin port."""
