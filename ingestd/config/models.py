@@ -1,0 +1,339 @@
+"""The configuration as models: what may be written, with which default, and why that default.
+
+Names carry their unit (`_secs`, `_bytes`); durations and sizes may also be text (`5m`, `256MiB`). What a single
+source or destination type adds stands in its own file, as a subclass of `SourceConfig` or `DestinationConfig`.
+This module only describes; reading files is `ingestd.config.load`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, SerializeAsAny, ValidationInfo, field_validator
+
+from ingestd import model
+from ingestd.config import components
+from ingestd.config.base import Bytes, ComponentName, ConfigPath, Model, Seconds, UrlOrPath
+from ingestd.config.secrets import Secret
+
+__all__ = [
+    "AlertsConfig",
+    "Bytes",
+    "ComponentName",
+    "ConfigPath",
+    "DestinationConfig",
+    "DetectionOverride",
+    "DetectionsConfig",
+    "FramingConfig",
+    "HttpConfig",
+    "LakeConfig",
+    "LimitsConfig",
+    "LoggingConfig",
+    "Model",
+    "Root",
+    "RouteConfig",
+    "SchemasConfig",
+    "Seconds",
+    "Secret",
+    "SourceConfig",
+    "StateConfig",
+    "TlsConfig",
+    "UrlOrPath",
+    "WorkersConfig",
+]
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+# --- sources ----------------------------------------------------------------------------------------------
+
+
+class FramingConfig(Model):
+    """How an object is cut into records."""
+
+    name: str = "auto"
+    """Name of the framing; `auto` looks at the first bytes."""
+    envelope: str | None = None
+    """Dotted path to the array that holds the records, e.g. `Records` or `logEvents[].message`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What the framing itself understands, e.g. the delimiter of `csv`."""
+
+
+class RouteConfig(Model):
+    """Which log types may be in the objects under a prefix."""
+
+    prefix: str = ""
+    """Start of the object's key, as plain text. The longest prefix that matches wins."""
+    exclude: tuple[str, ...] = ()
+    """Patterns with `*` (which crosses `/`) of keys to leave alone."""
+    log_types: tuple[str, ...] = ()
+    """Candidates for each record. Empty: every known log type is tried, which costs more."""
+    resource_types: tuple[str, ...] = ()
+    """Set instead of `log_types` when the records are snapshots of resources, for policies."""
+    framing: FramingConfig = FramingConfig()
+    """How objects are cut into records: a name, or a name with options."""
+
+    @field_validator("framing", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    def to_route(self) -> model.Route:
+        """The same as the noun that crosses the process boundary."""
+        framing = model.Framing(
+            name=self.framing.name, envelope=self.framing.envelope, options=dict(self.framing.options)
+        )
+        return model.Route(
+            prefix=self.prefix,
+            exclude=self.exclude,
+            log_types=self.log_types,
+            resource_types=self.resource_types,
+            framing=framing,
+        )
+
+
+class SourceConfig(Model):
+    """What every source understands; its own type adds the address."""
+
+    type: str
+    """Name of the source type."""
+    label: str = ""
+    """`p_source_label` of its events; the source's name when empty."""
+    routes: tuple[RouteConfig, ...] = (RouteConfig(),)
+    """Which log types may be under which prefix. Without any, every known log type is a candidate everywhere."""
+    on_unknown: Literal["dead_letter", "ack"] = "dead_letter"
+    """What becomes of a message that no one understands, once it is in the table `rejects`."""
+    max_held: Annotated[int, Field(ge=1, le=100_000)] = 5_000
+    """Messages held at once, received but not yet acknowledged. Keep the sum over all replicas under half of the
+    provider's limit (120,000 for an SQS queue)."""
+    max_attempts: Annotated[int, Field(ge=1, le=1_000)] = 5
+    """Own failures of an object or message before it is dead-lettered. Lost leases, kills and drains do not count."""
+    message_dedup_secs: Seconds = 3_600
+    """How long the ids of messages that are events themselves are remembered, to recognise a redelivery."""
+
+    @field_validator("routes")
+    @classmethod
+    def _at_least_one(cls, routes: tuple[RouteConfig, ...]) -> tuple[RouteConfig, ...]:
+        return routes or (RouteConfig(),)
+
+    def to_routes(self) -> tuple[model.Route, ...]:
+        """The routes as nouns."""
+        return tuple(route.to_route() for route in self.routes)
+
+
+# --- destinations -----------------------------------------------------------------------------------------
+
+
+class DestinationConfig(Model):
+    """What every destination understands; its own type adds the address and the credentials."""
+
+    type: str
+    """Name of the destination type."""
+    severities: tuple[model.Severity, ...] = ()
+    """Severities sent here unless the detection itself names destinations. Empty: all."""
+    log_types: tuple[str, ...] = ()
+    """Log types whose alerts are sent here unless the detection itself names destinations. Empty: all."""
+    kinds: tuple[Literal["rule", "policy", "error", "system"], ...] = ("rule", "policy", "error", "system")
+    """What is sent here: alerts of rules and policies, errors of detections, and ingestd's own."""
+    default: bool = True
+    """Whether alerts that name no destination come here. False: only alerts that name this one."""
+    timeout_secs: Annotated[Seconds, Field(gt=0)] = 10
+    """Longest time for one attempt to send."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    """Alerts on the way at once."""
+    per_minute: Annotated[int, Field(ge=1)] = 60
+    """Alerts sent per minute at most; the others wait."""
+    retry_secs: Seconds = 86_400
+    """How long sending is tried again before the alert counts as failed."""
+
+
+class AlertsConfig(Model):
+    """How matches become alerts."""
+
+    max_per_hour: Annotated[int, Field(ge=1)] = 1_000
+    """Alerts that one detection may make in an hour; more are suppressed and counted, with one alert that says so."""
+
+
+# --- the rest of the daemon -------------------------------------------------------------------------------
+
+
+class SchemasConfig(Model):
+    """Where schemas of log types come from."""
+
+    paths: tuple[ConfigPath, ...] = ()
+    """Files and folders of your own schemas, beside the built-in ones."""
+    builtin: bool = True
+    """Whether the built-in log types are known."""
+
+
+class DetectionOverride(Model):
+    """Changes to one detection without a fork. What is left out stays as the detection says."""
+
+    enabled: bool | None = None
+    """Whether it runs."""
+    severity: model.Severity | None = None
+    """Severity of its alerts, over the detection's static and dynamic one."""
+    threshold: Annotated[int, Field(ge=1)] | None = None
+    """Matches in a window that make an alert."""
+    dedup_minutes: Annotated[int, Field(ge=5)] | None = None
+    """Length of the window."""
+    destinations: tuple[str, ...] | None = None
+    """Names of destinations, in place of the detection's own; an empty list sends to nobody."""
+
+
+class DetectionsConfig(Model):
+    """Which detections run."""
+
+    paths: tuple[ConfigPath, ...] = ()
+    """Folders of detections, helpers, data models, packs and lookup tables in the public format."""
+    packs: tuple[str, ...] = ()
+    """Ids of packs to run; only their detections are loaded then. Empty: everything under `paths`."""
+    enable: tuple[str, ...] = ()
+    """Ids of detections to run although their own file or no pack enables them."""
+    disable: tuple[str, ...] = ()
+    """Ids of detections not to run."""
+    overrides: dict[str, DetectionOverride] = Field(default_factory=dict)
+    """Detection id → what to change about it."""
+
+
+class LakeConfig(Model):
+    """The queryable lake of events, matches, errors and rejects."""
+
+    type: Literal["parquet"] = "parquet"
+    """Format of the lake."""
+    url: UrlOrPath = "./lake"
+    """Folder of the lake."""
+    rotate_secs: Annotated[Seconds, Field(ge=1, le=3_600)] = 60
+    """Longest time until received data is committed: how long a message is held, at least."""
+    rotate_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 268_435_456
+    """Size of the buffered columns that makes a commit due. It bounds memory, twice over: the next batch fills
+    while one is written."""
+    rotate_rows: Annotated[int, Field(ge=1_000)] = 2_000_000
+    """Number of buffered rows that makes a commit due."""
+
+
+class StateConfig(Model):
+    """The durable state: ledger, alert windows, outbox, rules' key-value store."""
+
+    type: Literal["sqlite"] = "sqlite"
+    """Kind of store. One SQLite file serves all daemons of one host."""
+    path: ConfigPath = Path("state.db")
+    """The database file; it must lie on a local disk."""
+    retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
+    """How long the ledger remembers what was committed: within it, nothing is read twice."""
+
+
+class TlsConfig(Model):
+    """Certificate of the admin port."""
+
+    certificate: ConfigPath
+    """PEM file with the certificate and its chain."""
+    key: ConfigPath
+    """PEM file with the private key, readable by the daemon alone."""
+
+
+class HttpConfig(Model):
+    """The admin port: metrics, health, status."""
+
+    listen: str = "127.0.0.1:9464"
+    """Address and port, `off` for none. Anything but loopback should have a token or lie behind a network policy."""
+    token: Secret | None = None
+    """Bearer token that every request but the health checks needs."""
+    tls: TlsConfig | None = None
+    """Serve HTTPS."""
+    admin: bool = False
+    """Whether `POST /-/reload` and `POST /-/log-level` are answered. Beyond loopback they need a token."""
+    debug: bool = False
+    """Whether `/debug/tasks` and `/debug/stacks` are answered; they show code, never data."""
+
+
+class WorkersConfig(Model):
+    """The processes in which bytes are parsed and detections run."""
+
+    count: Annotated[int, Field(ge=0, le=512)] = 0
+    """Number of worker processes; 0 means one per CPU."""
+    memory_bytes: Annotated[Bytes, Field(ge=67_108_864)] = 268_435_456
+    """Address space that a worker may take beyond its size after start. A rule that wants more gets a MemoryError."""
+    rule_secs: Annotated[Seconds, Field(gt=0)] = 1
+    """CPU time that one detection may take for one event."""
+    chunk_secs: Annotated[Seconds, Field(gt=0)] = 60
+    """CPU time and time inside a detection that a worker may take without a sign of life before it is replaced."""
+    in_flight_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 67_108_864
+    """Compressed bytes on their way to the workers at once."""
+
+
+class LimitsConfig(Model):
+    """Bounds on hostile input. What is past a bound is rejected with the reason; its neighbours go on."""
+
+    max_record_bytes: Annotated[Bytes, Field(ge=1_024)] = 16_777_216
+    """Longest record. CloudTrail's longest are 256 KiB, a VPC endpoint policy dump may reach megabytes."""
+    max_depth: Annotated[int, Field(ge=8, le=250)] = 200
+    """Deepest nesting of JSON. The JSON writer of the lake ends at 254."""
+    max_ratio: Annotated[int, Field(ge=10)] = 1_000
+    """Highest ratio of plain to compressed bytes. Text of equal lines stays under 200."""
+    max_object_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 1_099_511_627_776
+    """Most plain bytes of one object."""
+    reject_payload_bytes: Annotated[Bytes, Field(le=1_048_576)] = 65_536
+    """How much of a rejected record is kept in the table `rejects`."""
+
+
+class LoggingConfig(Model):
+    """The daemon's own log, on stderr."""
+
+    level: LogLevel = "info"
+    """Least important lines shown; `POST /-/log-level` changes it at run time."""
+    format: Literal["auto", "json", "logfmt", "console"] = "auto"
+    """`auto` is `console` on a terminal and `json` elsewhere."""
+    fold_secs: Seconds = 10
+    """A line that repeats within this time is shown once and then counted; 0 shows all."""
+
+
+def _component(kind: components.Kind, base: type[Model]) -> PlainValidator:
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, base):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError("a mapping with a `type` is expected here")  # noqa: TRY004 - pydantic collects ValueError
+        type_name = value.get("type")
+        if not isinstance(type_name, str):
+            raise ValueError(f"`type` is missing; known are {', '.join(components.names(kind))}")  # noqa: TRY004
+        return components.load(kind, type_name).Config.model_validate(value, context=info.context)
+
+    return PlainValidator(validate, json_schema_input_type=base)
+
+
+AnySource = Annotated[SerializeAsAny[SourceConfig], _component("sources", SourceConfig)]
+AnyDestination = Annotated[SerializeAsAny[DestinationConfig], _component("destinations", DestinationConfig)]
+
+
+class Root(Model):
+    """The whole configuration."""
+
+    include: tuple[str, ...] = ("sources.d/*.yml",)
+    """Patterns of further files, relative to the root file. Each may have every key but `include`; what two files
+    both define is an error."""
+    sources: dict[ComponentName, AnySource] = Field(default_factory=dict)
+    """Name → where data comes from."""
+    schemas: SchemasConfig = SchemasConfig()
+    """Where schemas of log types come from."""
+    detections: DetectionsConfig = DetectionsConfig()
+    """Which detections run."""
+    destinations: dict[ComponentName, AnyDestination] = Field(default_factory=dict)
+    """Name → where alerts are sent."""
+    alerts: AlertsConfig = AlertsConfig()
+    """How matches become alerts."""
+    lake: Annotated[LakeConfig, Field(default_factory=dict)]
+    """The queryable lake."""
+    state: Annotated[StateConfig, Field(default_factory=dict)]
+    """The durable state."""
+    workers: WorkersConfig = WorkersConfig()
+    """The processes in which bytes are parsed and detections run."""
+    limits: LimitsConfig = LimitsConfig()
+    """Bounds on hostile input."""
+    http: HttpConfig = HttpConfig()
+    """The admin port."""
+    logging: LoggingConfig = LoggingConfig()
+    """The daemon's own log."""
+    shutdown_secs: Annotated[Seconds, Field(ge=1)] = 25
+    """Time to finish what was begun after SIGTERM; must be under the supervisor's own limit (30 s in Kubernetes)."""
