@@ -49,6 +49,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     framing: Framing = Framing()
 
 
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read of an object before it grew: if the new content starts with it, reading goes on after it."""
+
+    identity: str
+    size: int
+    """Stored bytes that were read."""
+
+
 class ObjectRef(msgspec.Struct, frozen=True, kw_only=True):
     """One object to read."""
 
@@ -62,6 +70,7 @@ class ObjectRef(msgspec.Struct, frozen=True, kw_only=True):
     etag: str | None = None
     """If known, the read is pinned to it."""
     size: int | None = None
+    growth: Growth | None = None
 
     @property
     def url(self) -> str:

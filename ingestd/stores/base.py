@@ -32,6 +32,8 @@ class OpenObject(ABC):
     size: int | None
     origin: dict[str, str]
     """`p_source_file` of its events."""
+    grown_from: Identity | None = None
+    """Set when `ref.growth` was given and the content still starts with what was read then."""
 
     @abstractmethod
     def chunks(self) -> AsyncIterator[bytes]:

@@ -1,0 +1,86 @@
+"""Local folders and files, looked at with care: what is in them, and opening only what is a plain file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ingestd.errors import Permanent, Retryable
+
+
+class Signature(NamedTuple):
+    """What the file system says of a file without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Signature:
+        """Signature from a stat result."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def open_regular(path: str) -> tuple[int, os.stat_result]:
+    """Descriptor and status of a regular file; never waits for a pipe's writer."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise Permanent(f"{path}: no such file", reason="not_found") from error
+    except PermissionError as error:
+        raise Permanent(f"{path}: this user may not read it", reason="forbidden") from error
+    except OSError as error:
+        raise Retryable(f"{path}: {error.strerror}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise Permanent(f"{path}: not a regular file", reason="not_a_file")
+    return descriptor, status
+
+
+def walk(
+    root: str, start: str = "", on_folder: Callable[[str], None] = lambda folder: None
+) -> Iterator[tuple[str, os.stat_result]]:
+    """(path relative to `root`, status) of the regular files below its folder `start`, in path order;
+    links are not followed.
+
+    `on_folder` is called with each folder's relative path before it is listed.
+    A folder that disappears or may not be read while walking is left out.
+    """
+    pending = [start]
+    while pending:
+        folder = pending.pop()
+        on_folder(folder)
+        try:
+            with os.scandir(os.path.join(root, folder)) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            continue
+        folders = []
+        for entry in listed:
+            key = os.path.join(folder, entry.name)
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(key)
+                elif entry.is_file(follow_symlinks=False):
+                    yield key, entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+        pending.extend(reversed(folders))
+
+
+def printable(path: str) -> str:
+    """The path as valid Unicode: bytes of a name that are not UTF-8 are written as `\\xNN`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def signature_now(root: str, key: str) -> Signature | None:
+    """Signature of the file as it lies there now; None when it is gone or not a regular file."""
+    try:
+        status = os.stat(os.path.join(root, key), follow_symlinks=False)
+    except OSError:
+        return None
+    return Signature.of(status) if stat.S_ISREG(status.st_mode) else None

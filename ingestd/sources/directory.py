@@ -1,0 +1,198 @@
+"""A folder as a source: each new or changed file is a message.
+
+A file is delivered when it was renamed into the folder or closed after writing, or has been unchanged for
+`settle_secs`; half-written files are left alone. What was acknowledged is remembered by signature (inode, size,
+modification time), so that a restart reads nothing again. Nothing of the user's is moved or marked.
+
+Several daemons may read one folder: the ledger decides who reads which file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
+
+import msgspec
+
+from ingestd.config.models import ConfigPath, Seconds, SourceConfig
+from ingestd.failpoints import hit
+from ingestd.folder import Signature, signature_now
+from ingestd.model import Check, Delivery
+from ingestd.sources._folder import FolderWatch
+from ingestd.sources.base import Source
+from ingestd.state import files
+from ingestd.state.base import State
+
+LEASE_SECS = 3600.0
+"""A file is ours as long as we live; the lease only has to be longer than the renewal."""
+
+
+class Config(SourceConfig):
+    """Reads the files of a folder tree."""
+
+    path: ConfigPath
+    """The folder. Links inside it are not followed."""
+    include: tuple[str, ...] = ("*",)
+    """Patterns of the paths (relative to the folder, `*` crosses `/`) to read."""
+    exclude: tuple[str, ...] = (".*", "*/.*", "*.tmp", "*.part", "*.swp", "*~")
+    """Patterns of the paths to leave alone: hidden files and what tools write before they rename."""
+    settle_secs: Seconds = 2
+    """A file that nobody was seen to close is read when it has been unchanged for this long."""
+    rescan_secs: Seconds = 300
+    """The tree is walked again this often, for file systems that tell nothing of changes (network mounts)."""
+
+
+class DirectorySource(Source):
+    """See the module."""
+
+    lease_secs = LEASE_SECS
+    lease_limit_secs = float("inf")
+
+    def __init__(self, name: str, config: Config, state: State, *, clock: Callable[[], float] = time.time) -> None:
+        self.name = name
+        self.degraded = ""
+        self._config = config
+        self._state = state
+        self._clock = clock
+        self._root = os.path.realpath(config.path)
+        self._watch = FolderWatch(
+            self._root,
+            settle_secs=config.settle_secs,
+            rescan_secs=config.rescan_secs,
+            wanted=self._wanted,
+            on_degraded=self._on_degraded,
+            clock=clock,
+        )
+        self._started = False
+        self._held: dict[str, tuple[Delivery, Signature]] = {}
+        self._changed_while_held: set[str] = set()
+        self._delayed: list[tuple[float, str]] = []
+
+    def _on_degraded(self, reason: str) -> None:
+        self.degraded = reason
+
+    def _wanted(self, key: str) -> bool:
+        included = any(fnmatch(key, pattern) for pattern in self._config.include)
+        return included and not any(fnmatch(key, pattern) for pattern in self._config.exclude)
+
+    # --- Source ---
+
+    async def receive(self, limit: int, wait_secs: float) -> list[Delivery]:
+        """See `Source`. With `wait_secs` 0, waits for files that are settling, once: the answer is empty only
+        when nothing is there but files that somebody is writing."""
+        if not self._started:
+            self._watch.start()
+            self._started = True
+        deadline = self._clock() + (wait_secs or self._config.settle_secs + 1.0)
+        while True:
+            self._watch.arrived.clear()
+            deliveries = await self._new_or_changed(limit)
+            remaining = deadline - self._clock()
+            if deliveries or remaining <= 0:
+                return deliveries
+            if not wait_secs and not self._watch.settling and not self._watch.busy and not self._delayed:
+                return []
+            await self._until_something(remaining)
+
+    async def _until_something(self, at_most: float) -> None:
+        due = min(self._watch.seconds_to_next(), self._delayed[0][0] - self._clock() if self._delayed else at_most)
+        try:
+            await asyncio.wait_for(self._watch.arrived.wait(), max(0.001, min(at_most, due)))
+        except TimeoutError:
+            return
+
+    async def _new_or_changed(self, limit: int) -> list[Delivery]:
+        now = self._clock()
+        while self._delayed and self._delayed[0][0] <= now:
+            self._watch.give_back(heapq.heappop(self._delayed)[1])
+        candidates = {}
+        for key in await self._watch.take(limit):
+            if key in self._held:
+                self._changed_while_held.add(key)
+            elif (signature := signature_now(self._root, key)) is not None:
+                candidates[key] = signature
+        if not candidates:
+            return []
+        known = await self._state.read(lambda tx: files.lookup_many(tx, self.name, list(candidates)))
+        return [
+            self._deliver(key, signature, now)
+            for key, signature in candidates.items()
+            if known.get(key) != tuple(signature)
+        ]
+
+    def _deliver(self, key: str, signature: Signature, now: float) -> Delivery:
+        # JSON holds Unicode only: a name that is none travels with its bytes escaped, as os.fsdecode has it
+        notice = {"ingestd": "file", "root": self._root, "path": key, "size": signature.size}
+        delivery = Delivery(
+            source=self.name,
+            message_id=f"{key}@{signature.mtime_ns}.{signature.size}",
+            body=json.dumps(notice).encode(),
+            receipt=key,
+            received_at=now,
+            sent_at=signature.mtime_ns / 1e9,
+            lease_until=now + LEASE_SECS,
+        )
+        self._held[key] = (delivery, signature)
+        return delivery
+
+    async def extend(self, deliveries: Sequence[Delivery], lease_secs: float) -> list[Delivery]:
+        """See `Source`."""
+        until = self._clock() + lease_secs
+        return [
+            msgspec.structs.replace(delivery, lease_until=until)
+            for delivery in deliveries
+            if delivery.receipt in self._held
+        ]
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Source`: the files' signatures as they were delivered are remembered."""
+        held = {d.receipt: self._held[d.receipt][1] for d in deliveries if d.receipt in self._held}
+        if not held:
+            return
+        hit("source.before_ack")
+        seen_at = self._clock()
+        await self._state.transact(lambda tx: files.remember(tx, self.name, held, seen_at))
+        hit("source.after_ack")
+        self._let_go(held)
+
+    async def nack(self, deliveries: Sequence[Delivery], delay_secs: float = 0.0) -> None:
+        """See `Source`."""
+        for delivery in deliveries:
+            if self._held.pop(delivery.receipt, None) is not None:
+                heapq.heappush(self._delayed, (self._clock() + delay_secs, delivery.receipt))
+        self._watch.arrived.set()
+
+    async def dead_letter(self, delivery: Delivery, reason: str, detail: str) -> None:
+        """See `Source`. The file stays where it is; the reject says what was wrong with it."""
+        await self.ack([delivery])
+
+    async def check(self) -> list[Check]:
+        """See `Source`."""
+        readable = await asyncio.to_thread(os.access, self._root, os.R_OK | os.X_OK)
+        detail = "" if readable else f"{self._root} is not a folder that this user may list and read"
+        return [Check(what=f"list the folder {self._root}", ok=readable, detail=detail, missing_permission="r-x")]
+
+    async def close(self) -> None:
+        """See `Source`."""
+        await self._watch.close()
+
+    async def depth(self) -> int | None:
+        """Files known to wait; more may not have been walked yet."""
+        return self._watch.ready + len(self._delayed)
+
+    def _let_go(self, keys: Sequence[str] | dict[str, Signature]) -> None:
+        for key in keys:
+            self._held.pop(key, None)
+            if key in self._changed_while_held:
+                self._changed_while_held.discard(key)
+                self._watch.give_back(key)
+
+
+def build(name: str, config: Config, state: State) -> DirectorySource:
+    """The source for this folder; nothing is watched before the first `receive`."""
+    return DirectorySource(name, config, state)
