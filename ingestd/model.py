@@ -222,6 +222,52 @@ class ObjectDone(msgspec.Struct, frozen=True, kw_only=True):
     that carries this reason took an ordinal."""
 
 
+# --- what the lake commits ------------------------------------------------------------------------------
+
+
+class ObjectRange(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Ordinals `[first, end)` of one object whose rows are in a batch."""
+
+    identity: str
+    first: int
+    end: int
+
+
+class FinishedObject(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """An object that was read to its end: it is done once all of `[0, records)` is committed."""
+
+    identity: str
+    records: int
+    """Ordinals in all, those of earlier reads included."""
+    framing: str
+    compression: str = "none"
+    plain_bytes: int = 0
+    """Plain bytes in all, those of earlier reads included: where reading goes on if the object grows."""
+    tail_open: bool = False
+    """The last record had no terminator."""
+
+
+class PlannedFile(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One file of a batch: written to `staging`, then renamed to `final` once the batch is committed."""
+
+    staging: str
+    """Path relative to the lake."""
+    final: str
+    """Path relative to the lake."""
+    table: Table
+    rows: int
+
+
+class BatchPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is needed to finish a batch whose writer died: enters the ledger when the batch is prepared."""
+
+    batch_id: str
+    ranges: tuple[ObjectRange, ...] = ()
+    """Disjoint."""
+    finished: tuple[FinishedObject, ...] = ()
+    files: tuple[PlannedFile, ...] = ()
+
+
 # --- alerts ---------------------------------------------------------------------------------------------
 
 
