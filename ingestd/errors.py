@@ -2,9 +2,11 @@
 
     IngestdError
     ├── Retryable        try again later, with back-off (a lease lost, a server busy, a broken connection)
-    │   └── Overloaded   slow down: the other side asked for it, perhaps saying for how long
+    │   ├── Overloaded   slow down: the other side asked for it, perhaps saying for how long
+    │   └── AttemptFailed  the object's own error, which may pass: counted, dead-lettered after `max_attempts`
     ├── Permanent        never try again: reject the object, dead-letter the message
-    │   └── Superseded   the content asked for is gone, newer content lies in its place
+    │   ├── Superseded   the content asked for is gone, newer content lies in its place
+    │   └── BatchRefused the ledger will not take a batch: someone else has, or committed, some of its records
     └── ConfigError      the user must change a file; carries every problem found, each with its place
 
 `RuleTimeout` stands outside the tree: it derives from BaseException so that a rule's own
@@ -13,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class IngestdError(Exception):
@@ -30,6 +32,14 @@ class Retryable(IngestdError):
 
 class Overloaded(Retryable):
     """The other side, or a bound of ours, asks to slow down."""
+
+
+class AttemptFailed(Retryable):
+    """This object or message failed by itself and may yet succeed. Counted in the ledger."""
+
+    def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.reason = reason
 
 
 class Permanent(IngestdError):
@@ -75,6 +85,17 @@ class Problem:
 
     def __repr__(self) -> str:
         return f"Problem({self!s})"
+
+
+class BatchRefused(Permanent):
+    """The batch must not be committed as it is. `identities` maps each object that stands in the way to why:
+    its claim is not ours (any more), or the ordinals are committed or in another batch. Without them it may pass."""
+
+    def __init__(self, identities: Mapping[str, str]) -> None:
+        shown = [f"{identity} ({why})" for identity, why in list(identities.items())[:3]]
+        more = f" and {len(identities) - 3} more" if len(identities) > 3 else ""
+        super().__init__(f"the batch is refused because of {', '.join(shown)}{more}", reason="batch_refused")
+        self.identities = dict(identities)
 
 
 class ConfigError(IngestdError):
