@@ -104,7 +104,9 @@ class ObjectTask(msgspec.Struct, frozen=True, kw_only=True):
     """Unique within the daemon's life."""
     identity: str
     source: str
-    """Id of the source: `p_source_id`, `p_source_label`."""
+    """Name of the source: `p_source_id`."""
+    label: str = ""
+    """`p_source_label`; the source's name when empty."""
     origin: dict[str, str] = {}
     """`p_source_file`: e.g. `{"aws_s3_bucket": …, "aws_s3_key": …}` or `{"path": …}`."""
     route: Route

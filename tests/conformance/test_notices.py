@@ -1,0 +1,65 @@
+"""What every notice parser promises: any body gives an answer, and never an exception."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingestd import notices
+from ingestd.model import ObjectRef
+from ingestd.notices.base import Notice, Unknown
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+KNOWN: list[dict[str, Any]] = [
+    {"ingestd": "file", "root": "/inbox", "path": "a.log", "size": 3},
+    {"objects": [{"store": "s3", "bucket": "logs", "key": "a.gz", "etag": "e1"}]},
+]
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_get_an_answer(body: bytes) -> None:
+    """Bytes that are no notice are unknown, with a bounded detail."""
+    answer = notices.parse(body, {})
+    assert isinstance(answer, Notice | Unknown)
+    if isinstance(answer, Unknown):
+        assert len(answer.detail) < 2_000
+
+
+@given(JSON)
+def test_any_json_gets_an_answer(document: Any) -> None:
+    """JSON that is no notice is unknown."""
+    assert isinstance(notices.parse(json.dumps(document).encode(), {}), Notice | Unknown)
+
+
+@pytest.mark.parametrize("known", KNOWN, ids=lambda known: next(iter(known)))
+@given(data=st.data())
+def test_a_notice_with_any_field_replaced_gets_an_answer(known: dict[str, Any], data: st.DataObject) -> None:
+    """A mislabelled field never raises."""
+    broken = dict(known) | {data.draw(st.sampled_from(sorted(known))): data.draw(JSON)}
+    assert isinstance(notices.parse(json.dumps(broken).encode(), {}), Notice | Unknown)
+
+
+def test_a_list_nested_too_deep_is_unknown() -> None:
+    """Nesting cannot exhaust the stack."""
+    assert isinstance(notices.parse(b"[" * 100_000, {}), Unknown)
+
+
+def test_the_directory_sources_message_names_its_file() -> None:
+    """Folder and relative path become the reference."""
+    answer = notices.parse(json.dumps(KNOWN[0]).encode(), {})
+    assert answer == Notice(objects=(ObjectRef(store="file", bucket="/inbox", key="a.log", size=3),))
+
+
+def test_a_list_of_objects_names_each() -> None:
+    """The plain form for tools of one's own."""
+    answer = notices.parse(json.dumps(KNOWN[1]).encode(), {})
+    assert answer == Notice(objects=(ObjectRef(store="s3", bucket="logs", key="a.gz", etag="e1"),))

@@ -1,0 +1,109 @@
+"""What every store promises (`ingestd/stores/base.py`), asked of each implementation in turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ingestd.errors import Permanent
+from ingestd.model import ObjectRef
+from ingestd.stores.base import Store
+from ingestd.stores.file import FileStore
+from ingestd.stores.memory import MemoryStore
+
+
+@dataclass
+class Subject:
+    """A store under test and the way to put an object into it."""
+
+    store: Store
+    bucket: str
+    put: Callable[[str, bytes], None]
+
+    def ref(self, key: str) -> ObjectRef:
+        """A reference that pins nothing."""
+        return ObjectRef(store=self.store.name, bucket=self.bucket, key=key)
+
+
+def _memory(tmp_path: Path) -> Subject:
+    store = MemoryStore()
+    return Subject(store, "bucket", lambda key, data: void(store.put("bucket", key, data)))
+
+
+def _file(tmp_path: Path) -> Subject:
+    def put(key: str, data: bytes) -> None:
+        path = tmp_path / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    return Subject(FileStore(), str(tmp_path), put)
+
+
+def void(_: object) -> None:
+    """Drop a result."""
+
+
+@pytest.fixture(params=[_memory, _file], ids=["memory", "file"])
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    """Each store in turn."""
+    made: Subject = request.param(tmp_path)
+    yield made
+    await made.store.close()
+
+
+async def _read(store: Store, ref: ObjectRef, offset: int = 0) -> bytes:
+    async with await store.open(ref, offset=offset) as opened:
+        return b"".join([piece async for piece in opened.chunks()])
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_048_576, 9_000_000])
+async def test_the_bytes_come_as_they_were_stored(subject: Subject, size: int) -> None:
+    """Whole content, in pieces of at most 1 MiB, with the size known."""
+    data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    subject.put("a/b.log", data)
+    async with await subject.store.open(subject.ref("a/b.log")) as opened:
+        pieces = [piece async for piece in opened.chunks()]
+        assert opened.size == size
+    assert b"".join(pieces) == data
+    assert all(0 < len(piece) <= 1_048_576 for piece in pieces)
+
+
+async def test_a_read_may_start_at_an_offset(subject: Subject) -> None:
+    """The rest from that byte on comes, under the same identity."""
+    subject.put("a.log", b"0123456789")
+    assert await _read(subject.store, subject.ref("a.log"), offset=4) == b"456789"
+
+
+async def test_the_identity_is_that_of_the_content(subject: Subject) -> None:
+    """The same bytes again are the same identity, other bytes another."""
+    identities = []
+    for data in (b"one", b"one", b"two"):
+        subject.put("a.log", data)
+        async with await subject.store.open(subject.ref("a.log")) as opened:
+            identities.append(opened.identity)
+    assert identities[0] == identities[1] != identities[2]
+
+
+async def test_a_missing_object_is_permanent_and_named(subject: Subject) -> None:
+    """The error says which object, and that it is not there."""
+    with pytest.raises(Permanent, match=r"gone\.log") as caught:
+        await subject.store.open(subject.ref("gone.log"))
+    assert caught.value.reason == "not_found"
+
+
+async def test_a_listing_is_in_key_order_and_starts_after_a_key(subject: Subject) -> None:
+    """Listing by prefix, resumable."""
+    for key in ("p/c.log", "p/a.log", "q/z.log", "p/b.log"):
+        subject.put(key, b"x")
+    listed = [entry.ref.key async for entry in subject.store.list_objects(subject.bucket, "p/")]
+    assert listed == ["p/a.log", "p/b.log", "p/c.log"]
+    rest = [e.ref.key async for e in subject.store.list_objects(subject.bucket, "p/", start_after="p/a.log")]
+    assert rest == ["p/b.log", "p/c.log"]
+
+
+async def test_check_says_what_it_tried(subject: Subject) -> None:
+    """doctor gets at least one line."""
+    assert await subject.store.check(subject.bucket, "")
