@@ -90,5 +90,18 @@ ConfigPath = Annotated[Path, AfterValidator(_absolute)]
 UrlOrPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute_unless_url)]
 """A URL (`s3://bucket/prefix`), or a path like `ConfigPath`."""
 
-ComponentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+def _plain_name(name: str) -> str:
+    if re.fullmatch(_NAME_PATTERN, name) is None:
+        raise ValueError(
+            "a name is letters, digits, `_`, `.` and `-`, starts with a letter or digit, and has 64 at most"
+        )
+    return name
+
+
+_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+ComponentName = Annotated[
+    str, AfterValidator(_plain_name), WithJsonSchema({"type": "string", "pattern": _NAME_PATTERN})
+]
 """The name that the user gives to a source or destination: it is a label of metrics and part of identities."""

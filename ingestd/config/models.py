@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, SerializeAsAny, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PlainValidator, SerializeAsAny, ValidationInfo, field_validator
 
 from ingestd import model
 from ingestd.config import components
@@ -60,6 +60,10 @@ class FramingConfig(Model):
     """What the framing itself understands, e.g. the delimiter of `csv`."""
 
 
+def _framing_by_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
 class RouteConfig(Model):
     """Which log types may be in the objects under a prefix."""
 
@@ -71,13 +75,10 @@ class RouteConfig(Model):
     """Candidates for each record. Empty: every known log type is tried, which costs more."""
     resource_types: tuple[str, ...] = ()
     """Set instead of `log_types` when the records are snapshots of resources, for policies."""
-    framing: FramingConfig = FramingConfig()
+    framing: Annotated[
+        FramingConfig, BeforeValidator(_framing_by_name, json_schema_input_type=str | FramingConfig)
+    ] = FramingConfig()
     """How objects are cut into records: a name, or a name with options."""
-
-    @field_validator("framing", mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
     def to_route(self) -> model.Route:
         """The same as the noun that crosses the process boundary."""
@@ -224,6 +225,15 @@ class StateConfig(Model):
     """How long the ledger remembers what was committed: within it, nothing is read twice."""
 
 
+def split_address(listen: str) -> tuple[str, int]:
+    """Host and port of `127.0.0.1:9464`, `[::1]:9464` or `:9464` (every interface). Raises `ValueError`."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError('write address and port, for example "127.0.0.1:9464", or "off"')
+    host = host.removeprefix("[").removesuffix("]")
+    return host or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the address out
+
+
 class TlsConfig(Model):
     """Certificate of the admin port."""
 
@@ -246,6 +256,18 @@ class HttpConfig(Model):
     """Whether `POST /-/reload` and `POST /-/log-level` are answered. Beyond loopback they need a token."""
     debug: bool = False
     """Whether `/debug/tasks` and `/debug/stacks` are answered; they show code, never data."""
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, listen: str) -> str:
+        if listen != "off":
+            split_address(listen)
+        return listen
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port, None when the port is off."""
+        return None if self.listen == "off" else split_address(self.listen)
 
 
 class WorkersConfig(Model):

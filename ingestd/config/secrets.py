@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from ingestd import redact
 from ingestd.config.base import BASE_FOLDER
 from ingestd.errors import ConfigError, Problem
 
@@ -77,6 +78,7 @@ class Secret:
         value = RESOLVERS[self.kind](self.locator)
         if not value:
             raise _unresolved(f"the secret {self} is empty")
+        redact.remember(value)
         return value
 
     def __eq__(self, other: object) -> bool:
