@@ -1,0 +1,224 @@
+"""The directory source: which files it delivers, when, and that it delivers none twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ingestd.model import Delivery
+from ingestd.sources.directory import Config, DirectorySource
+from ingestd.state.memory import MemoryState
+
+
+class Clock:
+    """Real time plus what a test adds, so that nothing has to wait."""
+
+    def __init__(self) -> None:
+        self.added = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.added
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """An empty folder."""
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+async def state() -> AsyncIterator[MemoryState]:
+    """Remembers across the sources of one test."""
+    made = MemoryState()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Shared by a test and its sources."""
+    return Clock()
+
+
+def _source(inbox: Path, state: MemoryState, clock: Clock, **options: object) -> DirectorySource:
+    config = Config.model_validate({"type": "directory", "path": str(inbox), "settle_secs": 60, **options})
+    return DirectorySource("inbox", config, state, clock=clock)
+
+
+def _paths(deliveries: list[Delivery]) -> list[str]:
+    return sorted(json.loads(delivery.body)["path"] for delivery in deliveries)
+
+
+async def _all(source: DirectorySource, clock: Clock) -> list[Delivery]:
+    """Everything that is ready once what settles has settled."""
+    clock.added += 120
+    received: list[Delivery] = []
+    while batch := await source.receive(1000, 0.001):
+        received += batch
+    return received
+
+
+async def test_what_lies_there_at_the_start_is_delivered_once_settled(
+    inbox: Path, state: MemoryState, clock: Clock
+) -> None:
+    """A walk finds the files of the whole tree."""
+    (inbox / "deep" / "er").mkdir(parents=True)
+    for name in ("a.log", "deep/b.log", "deep/er/c.log"):
+        (inbox / name).write_text(name)
+    source = _source(inbox, state, clock)
+    assert await source.receive(10, 0.001) == []
+    assert _paths(await _all(source, clock)) == ["a.log", "deep/b.log", "deep/er/c.log"]
+    await source.close()
+
+
+async def test_a_file_renamed_in_or_closed_comes_at_once(inbox: Path, state: MemoryState, clock: Clock) -> None:
+    """No settling for a writer that was seen to finish."""
+    source = _source(inbox, state, clock)
+    assert await source.receive(10, 0.001) == []
+    (inbox / "x.tmp").write_text("renamed")
+    os.rename(inbox / "x.tmp", inbox / "renamed.log")
+    (inbox / "closed.log").write_text("closed")
+    received = await source.receive(10, 5.0)
+    while len(received) < 2:
+        received += await source.receive(10, 5.0)
+    assert _paths(received) == ["closed.log", "renamed.log"]
+    await source.close()
+
+
+async def test_a_file_that_is_still_open_is_left_alone(inbox: Path, state: MemoryState, clock: Clock) -> None:
+    """A half-written file waits until its writer closes it."""
+    source = _source(inbox, state, clock)
+    assert await source.receive(10, 0.001) == []
+    with (inbox / "half.log").open("w") as writing:
+        writing.write("first half")
+        writing.flush()
+        assert await source.receive(10, 0.05) == []
+    assert _paths(await source.receive(10, 5.0)) == ["half.log"]
+    await source.close()
+
+
+async def test_a_restart_delivers_nothing_again(inbox: Path, state: MemoryState, clock: Clock) -> None:
+    """What was acknowledged is remembered by its signature."""
+    (inbox / "a.log").write_text("a")
+    first = _source(inbox, state, clock)
+    await first.ack(await _all(first, clock))
+    await first.close()
+    second = _source(inbox, state, clock)
+    assert await _all(second, clock) == []
+    await second.close()
+
+
+async def test_what_was_not_acknowledged_comes_again_after_a_restart(
+    inbox: Path, state: MemoryState, clock: Clock
+) -> None:
+    """Held is not finished."""
+    (inbox / "a.log").write_text("a")
+    first = _source(inbox, state, clock)
+    assert len(await _all(first, clock)) == 1
+    await first.close()
+    second = _source(inbox, state, clock)
+    assert _paths(await _all(second, clock)) == ["a.log"]
+    await second.close()
+
+
+async def test_a_file_that_changes_while_held_comes_again_after_its_acknowledgement(
+    inbox: Path, state: MemoryState, clock: Clock
+) -> None:
+    """What is appended meanwhile is not missed."""
+    (inbox / "a.log").write_text("one\n")
+    source = _source(inbox, state, clock)
+    held = await _all(source, clock)
+    with (inbox / "a.log").open("a") as writing:
+        writing.write("two\n")
+    assert await source.receive(10, 0.05) == []
+    await source.ack(held)
+    assert _paths(await source.receive(10, 5.0)) == ["a.log"]
+    await source.close()
+
+
+async def test_files_in_a_new_folder_are_found(inbox: Path, state: MemoryState, clock: Clock) -> None:
+    """A folder that appears is watched and walked, also when it was filled before."""
+    source = _source(inbox, state, clock)
+    assert await source.receive(10, 0.001) == []
+    filled = inbox.parent / "filled"
+    (filled / "inner").mkdir(parents=True)
+    (filled / "inner" / "old.log").write_text("old")
+    os.rename(filled, inbox / "filled")
+    assert await source.receive(1, 0.05) == []
+    assert _paths(await _all(source, clock)) == ["filled/inner/old.log"]
+    (inbox / "filled" / "inner" / "new.log").write_text("new")
+    assert _paths(await source.receive(10, 5.0)) == ["filled/inner/new.log"]
+    await source.close()
+
+
+async def test_hidden_and_temporary_files_links_and_pipes_are_left_alone(
+    inbox: Path, state: MemoryState, clock: Clock
+) -> None:
+    """Only plain files that match are messages."""
+    (inbox / ".hidden").write_text("x")
+    (inbox / "copying.part").write_text("x")
+    (inbox / "outside").symlink_to("/etc/hostname")
+    os.mkfifo(inbox / "pipe.log")
+    (inbox / "plain.log").write_text("x")
+    source = _source(inbox, state, clock)
+    assert _paths(await _all(source, clock)) == ["plain.log"]
+    await source.close()
+
+
+async def test_only_included_paths_are_delivered(inbox: Path, state: MemoryState, clock: Clock) -> None:
+    """`include` and `exclude` are patterns of relative paths."""
+    (inbox / "AWSLogs").mkdir()
+    for name in ("AWSLogs/a.json.gz", "AWSLogs/digest.json.gz", "b.json.gz"):
+        (inbox / name).write_text("x")
+    source = _source(inbox, state, clock, include=["AWSLogs/*"], exclude=["*digest*"])
+    assert _paths(await _all(source, clock)) == ["AWSLogs/a.json.gz"]
+    await source.close()
+
+
+async def test_a_name_that_is_not_unicode_is_delivered(inbox: Path, state: MemoryState, clock: Clock) -> None:
+    """The file system's bytes come through as they are."""
+    name = os.fsdecode(b"caf\xe9.log")
+    (inbox / name).write_text("x")
+    source = _source(inbox, state, clock)
+    received = await _all(source, clock)
+    assert _paths(received) == [name]
+    await source.ack(received)
+    await source.close()
+    again = _source(inbox, state, clock)
+    assert await _all(again, clock) == []
+    await again.close()
+
+
+async def test_without_waiting_the_source_is_empty_only_when_nothing_settles(inbox: Path, state: MemoryState) -> None:
+    """`run --once` right after copying files still reads them."""
+    (inbox / "fresh.log").write_text("x")
+    source = _source(inbox, state, Clock(), settle_secs=0.2)
+    assert _paths(await source.receive(10, 0.0)) == ["fresh.log"]
+    await source.close()
+
+
+async def test_ten_thousand_files_are_walked_once(
+    inbox: Path, state: MemoryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One walk serves all files, however they are taken and acknowledged."""
+    for number in range(10_000):
+        (inbox / f"{number:05d}.log").write_bytes(b"x")
+    scans = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (scans.append(path), scandir(path))[1])
+    source = _source(inbox, state, clock)
+    clock.added += 120
+    seen = 0
+    while batch := await source.receive(700, 0.001):
+        seen += len(batch)
+        await source.ack(batch)
+    assert seen == 10_000
+    assert len(scans) == 1
+    await source.close()
