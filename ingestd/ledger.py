@@ -1,0 +1,378 @@
+"""The ledger: which ordinals of which identity are committed, so that nothing is lost and nothing counted twice.
+
+    claim ──► (prepare ──► commit ──► published) … ──► done
+      └─────► release | failed
+
+A daemon registers under an epoch, and holds a file lock where all daemons are on one host. Claims and prepared
+batches belong to the epoch. When the lock is free (or, without locks, the lease has run out), any other daemon
+may end the epoch: its claims are free, its prepared batches aborted, its committed batches published by whoever
+calls `recover`. A daemon that was only asleep finds its epoch gone, and that nothing it prepared was committed.
+
+Every method that reaches the state may raise `Retryable`; all may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from ingestd.errors import BatchRefused, Permanent, Retryable
+from ingestd.model import BatchPlan, Growth
+from ingestd.state import batches, claims, instances, messages, objects
+from ingestd.state.base import State, Transaction
+from ingestd.state.claims import Claim, Wish
+from ingestd.state.instances import Instance
+from ingestd.state.locks import HeldLock, is_free
+from ingestd.state.recent import Recent
+
+__all__ = ["Claim", "Ledger"]
+
+SWEEP_ROWS = 500
+"""Rows dropped in one transaction, so that others need not wait long."""
+MESSAGES_REMEMBERED = 2_000_000
+"""Finished messages kept in memory for redeliveries (10 bytes each); beyond that the window becomes shorter."""
+
+
+class Ledger:
+    """See the module. All methods are called from one event loop."""
+
+    def __init__(
+        self,
+        state: State,
+        lock: HeldLock | None,
+        *,
+        lease_secs: float,
+        message_dedup_secs: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.trouble = ""
+        """Why the lease could not be renewed just now; empty when all is well."""
+        self._state = state
+        self._lock = lock
+        self._lease_secs = lease_secs
+        self._message_dedup_secs = message_dedup_secs
+        self._clock = clock
+        self._epoch = 0
+        self._held: dict[str, asyncio.Event] = {}
+        """What is claimed here, with the event of the claim's end."""
+        self._unsure: set[str] = set()
+        """What may be claimed in the state without being held, as an answer was lost: freed with the next renewal."""
+        self._recent: Recent | None = None
+        self._loading = asyncio.Lock()
+        self._renewal: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        state: State,
+        instance_dir: Path | None,
+        *,
+        lease_secs: float = 60.0,
+        message_dedup_secs: float = 3600.0,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Register this daemon. `instance_dir` holds the lock files and is the same folder for all daemons of
+        the state; None when they are on several hosts, where the lease alone tells who is alive.
+        """
+        lock = HeldLock.take(instance_dir) if instance_dir else None
+        ledger = cls(state, lock, lease_secs=lease_secs, message_dedup_secs=message_dedup_secs, clock=clock)
+        try:
+            await ledger._register()
+        except BaseException:
+            if lock:
+                lock.release()
+            raise
+        ledger._renewal = asyncio.create_task(ledger._renew_for_ever(), name="ledger-lease")
+        return ledger
+
+    async def close(self) -> None:
+        """End the epoch: claims are free, prepared batches aborted. Idempotent; the state stays open."""
+        if self._renewal is None:
+            return
+        self._renewal.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._renewal
+        self._renewal = None
+        epoch, now = self._epoch, self._clock()
+
+        def end(tx: Transaction) -> None:
+            instances.remove(tx, epoch)
+            batches.abort_orphans(tx, now)
+
+        try:
+            await self._state.transact(end)
+        finally:
+            self._let_go_of_all()
+            if self._lock:
+                self._lock.release()
+
+    # --- claims ---
+
+    async def claim(
+        self, identity: str, *, source: str, url: str, may_grow: bool = False, grown_from: str | None = None
+    ) -> Claim:
+        """Ask for an object before reading it.
+
+        `may_grow` lets `growth` find the object by its URL later. `grown_from` is the identity (perhaps the same)
+        with whose content this one begins: what is committed of it counts for this one.
+        """
+        _check_identity(identity)
+        if identity in self._held:
+            return Claim(status="busy", identity=identity)
+        self._held[identity] = asyncio.Event()
+        granted = False
+        try:
+            wish = Wish(
+                identity=identity,
+                source=source,
+                url=_printable(url),
+                epoch=self._epoch,
+                may_grow=may_grow,
+                grown_from=grown_from,
+            )
+            answer = await self._claim(wish)
+            if isinstance(answer, Instance) and self._is_dead(answer):
+                await self._end(answer)
+                answer = await self._claim(wish)
+            granted = isinstance(answer, Claim) and answer.status == "granted"
+        except BaseException:
+            self._unsure.add(identity)
+            raise
+        finally:
+            if granted:
+                self._unsure.discard(identity)
+            else:
+                self._let_go(identity)
+        return answer if isinstance(answer, Claim) else Claim(status="busy", identity=identity)
+
+    async def _claim(self, wish: Wish) -> Claim | Instance:
+        now = self._clock()
+        if not messages.is_message(wish.identity):
+            return await self._state.transact(lambda tx: claims.claim(tx, wish, now))
+        recent = await self._loaded_recent()
+        since = now - self._message_dedup_secs
+
+        def work(tx: Transaction) -> tuple[Claim | Instance, Recent]:
+            new = messages.finished_after(tx, recent.sequence, since)
+            known = recent.with_batches(new, since, MESSAGES_REMEMBERED) if new else recent
+            if messages.digest_of(wish.identity) in known:
+                return Claim(status="done", identity=wish.identity), known
+            return claims.claim(tx, wish, now), known
+
+        answer, known = await self._state.transact(work)
+        if self._recent is None or known.sequence > self._recent.sequence:
+            self._recent = known
+        return answer
+
+    async def _loaded_recent(self) -> Recent:
+        """The messages finished a short while ago: read once from the state, then kept up to date by the claims."""
+        async with self._loading:
+            if self._recent is None:
+                since = self._clock() - self._message_dedup_secs
+                batches_until_now = await self._state.read(lambda tx: messages.finished_after(tx, 0, since))
+                self._recent = Recent().with_batches(batches_until_now, since, MESSAGES_REMEMBERED)
+        return self._recent
+
+    async def wait(self, identity: str, timeout_secs: float) -> None:
+        """Until a claim held here on the identity has ended, or the time is over; then ask again."""
+        ended = self._held.get(identity) or asyncio.Event()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), timeout_secs)
+
+    async def growth(self, url: str) -> Growth | None:
+        """What was read last at the URL of an object claimed with `may_grow`, if reading can go on after it."""
+        row = await self._state.read(lambda tx: objects.newest_done_at(tx, _printable(url)))
+        return Growth(identity=row.identity, size=row.plain_bytes) if row and claims.is_resumable(row) else None
+
+    async def release(self, identity: str) -> None:
+        """End the claim without a result; nothing is counted. Without a claim nothing happens. Never raises
+        `Retryable`: what the state does not take now is freed with the next renewal of the lease."""
+        if identity not in self._held:
+            return
+        self._let_go(identity)
+        self._unsure.add(identity)
+        with suppress(Retryable):
+            await self._free_unsure([identity])
+
+    async def failed(self, identity: str, reason: str) -> int:
+        """End the claim because of the object's own failure, and count it; how many there are now."""
+        epoch, now, text = self._epoch, self._clock(), _printable(reason)
+        attempts = await self._state.transact(
+            lambda tx: objects.count_failure(tx, identity, epoch, reason=text, now=now)
+        )
+        self._let_go(identity)
+        return attempts
+
+    async def forget_attempts(self, identity: str) -> None:
+        """Count the object's failures from 0 again, for instance once its message is dead-lettered."""
+        await self._state.transact(lambda tx: objects.forget_failures(tx, identity))
+
+    async def message_failed(self, source: str, message_id: str, reason: str) -> int:
+        """Count a failed attempt of a message that names no object we could read; how many there are now."""
+        now, name, text = self._clock(), _printable(message_id), _printable(reason)
+        return await self._state.transact(lambda tx: messages.count_failure(tx, source, name, text, now))
+
+    async def forget_message(self, source: str, message_id: str) -> None:
+        """Drop the count of a message: it succeeded, or was dead-lettered."""
+        name = _printable(message_id)
+        await self._state.transact(lambda tx: messages.forget_failures(tx, source, name))
+
+    # --- the journal of the lake ---
+
+    async def prepare(self, plan: BatchPlan) -> None:
+        """Enter a batch before its files are written.
+
+        Raises `BatchRefused`, which names the objects in the way, when one of them is not claimed by this daemon
+        (any more), or when an ordinal is committed, in another batch, or twice in this one.
+        """
+        epoch, now = self._epoch, self._clock()
+
+        def work(tx: Transaction) -> None:
+            if instances.find(tx, epoch) is None:
+                why = "this daemon was taken for dead, its claims are lost"
+                raise BatchRefused(dict.fromkeys(batches.identities_of(plan), why))
+            batches.prepare(tx, plan, epoch, now)
+
+        await self._state.transact(work)
+
+    async def commit(self, batch_id: str) -> bool:
+        """The commit point. False when the batch was aborted: nothing of it is or will be visible.
+
+        Objects of which all ordinals are committed now are done, and their claims have ended.
+        """
+        now = self._clock()
+
+        def work(tx: Transaction) -> list[str] | None:
+            done = batches.commit(tx, batch_id, now)
+            if done is None and batches.is_committed(tx, batch_id):
+                return []
+            return done
+
+        done = await self._state.transact(work)
+        for identity in done or ():
+            self._let_go(identity)
+        return done is not None
+
+    async def published(self, batch_id: str) -> None:
+        """Note that the files of a committed batch lie where they belong."""
+        now = self._clock()
+        await self._state.transact(lambda tx: batches.publish(tx, batch_id, now))
+
+    async def abort(self, batch_id: str) -> bool:
+        """Give a prepared batch up; its ordinals are free. False when it is committed and stays."""
+        now = self._clock()
+        return await self._state.transact(lambda tx: batches.abort(tx, batch_id, now))
+
+    async def recover(self) -> list[BatchPlan]:
+        """Take over from daemons that died: their prepared batches are aborted; their committed ones are answered,
+        each to one caller only, which then publishes its files and calls `published`."""
+        await self._end_the_dead()
+        epoch, now = self._epoch, self._clock()
+
+        def work(tx: Transaction) -> list[BatchPlan]:
+            batches.abort_orphans(tx, now)
+            return batches.adopt_orphans(tx, epoch)
+
+        return await self._state.transact(work)
+
+    async def sweep(self, retention_secs: float) -> int:
+        """Forget what was last touched longer ago than that, in small steps; how many rows."""
+        before = self._clock() - retention_secs
+        finished_before = self._clock() - self._message_dedup_secs
+        steps: list[Callable[[Transaction], int]] = [
+            lambda tx: objects.sweep(tx, before, SWEEP_ROWS),
+            lambda tx: batches.sweep(tx, before, SWEEP_ROWS),
+            lambda tx: messages.sweep_failures(tx, before, SWEEP_ROWS),
+            lambda tx: messages.sweep_finished(tx, finished_before, SWEEP_ROWS),
+        ]
+        swept = 0
+        for step in steps:
+            while rows := await self._state.transact(step):
+                swept += rows
+        return swept
+
+    # --- instances ---
+
+    async def _register(self) -> None:
+        lock_file = self._lock.path.name if self._lock else ""
+        now, until = self._clock(), self._clock() + self._lease_secs
+        self._epoch = await self._state.transact(lambda tx: instances.register(tx, lock_file, now, until))
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_secs / 4)
+            try:
+                await self.renew()
+                self.trouble = ""
+            except Retryable as error:
+                self.trouble = str(error)
+
+    async def renew(self) -> None:
+        """Extend the lease, free what was left claimed, end the epochs of daemons that died. Called regularly."""
+        epoch, until = self._epoch, self._clock() + self._lease_secs
+        if not await self._state.transact(lambda tx: instances.renew(tx, epoch, until)):
+            # We were asleep for so long that we were taken for dead.
+            self._let_go_of_all()
+            await self._register()
+        await self._free_unsure(list(self._unsure))
+        await self._end_the_dead()
+
+    async def _free_unsure(self, identities: list[str]) -> None:
+        epoch, wanted = self._epoch, [identity for identity in identities if identity not in self._held]
+        if not wanted:
+            return
+
+        def work(tx: Transaction) -> None:
+            for identity in wanted:
+                objects.free(tx, identity, epoch)
+
+        await self._state.transact(work)
+        self._unsure.difference_update(wanted)
+
+    async def _end_the_dead(self) -> None:
+        for instance in await self._state.read(instances.list_all):
+            if instance.epoch != self._epoch and self._is_dead(instance):
+                await self._end(instance)
+
+    def _is_dead(self, instance: Instance) -> bool:
+        return instance.lease_until < self._clock() or self._lock_is_free(instance)
+
+    def _lock_is_free(self, instance: Instance) -> bool:
+        return bool(self._lock and instance.lock_file and is_free(self._lock.path.parent / instance.lock_file))
+
+    async def _end(self, instance: Instance) -> None:
+        """End a dead daemon's epoch, unless it has shown itself alive meanwhile."""
+        now, free = self._clock(), self._lock_is_free(instance)
+
+        def work(tx: Transaction) -> None:
+            instances.remove_dead(tx, instance.epoch, now, lock_is_free=free)
+            batches.abort_orphans(tx, now)
+
+        await self._state.transact(work)
+        if free and self._lock:
+            (self._lock.path.parent / instance.lock_file).unlink(missing_ok=True)
+
+    def _let_go(self, identity: str) -> None:
+        if ended := self._held.pop(identity, None):
+            ended.set()
+
+    def _let_go_of_all(self) -> None:
+        for identity in list(self._held):
+            self._let_go(identity)
+
+
+def _printable(text: str) -> str:
+    """The text as UTF-8 can hold it: a hostile name may have half a surrogate pair in it."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _check_identity(identity: str) -> None:
+    """Identities are not changed on the way, as two might become one."""
+    try:
+        identity.encode()
+    except UnicodeEncodeError as error:
+        raise Permanent(f"{_printable(identity)}: the name is not valid Unicode", reason="bad_name") from error

@@ -1,0 +1,209 @@
+"""Batches: prepared, committed, published or aborted; each change is a compare-and-set, whose loser learns it.
+
+    prepared ──► committed ──► published
+        └──────► aborted
+
+The change from prepared to committed is the commit point of everything in the batch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from ingestd.errors import BatchRefused
+from ingestd.model import BatchPlan, ObjectRange, Range
+from ingestd.state import messages, objects
+from ingestd.state.base import Transaction
+from ingestd.state.ranges import covers, merged, overlap, self_overlap
+
+TABLES = (
+    """
+    CREATE TABLE batches (
+        batch_id TEXT NOT NULL PRIMARY KEY,
+        owner BIGINT NOT NULL,
+        status TEXT NOT NULL,
+        plan BLOB,
+        changed_at DOUBLE PRECISION NOT NULL
+    )
+    """,
+    "CREATE INDEX batches_by_status ON batches (status, changed_at)",
+)
+
+Status = Literal["prepared", "committed", "published", "aborted"]
+
+_plan_encoder = msgspec.msgpack.Encoder()
+_plan_decoder = msgspec.msgpack.Decoder(BatchPlan)
+
+
+def prepare(tx: Transaction, plan: BatchPlan, owner: int, now: float) -> None:
+    """Enter the batch and mark its ordinals. Repeating it changes nothing.
+
+    Raises `BatchRefused` when the batch was aborted, when `owner` has not claimed each of its objects, or when
+    an ordinal is committed, in another batch, or twice in this one.
+    """
+    status = _status(tx, plan.batch_id)
+    if status == "prepared":
+        return
+    if status is not None:
+        raise BatchRefused(dict.fromkeys(identities_of(plan), f"the batch is {status}"))
+    _mark(tx, plan, owner)
+    tx.execute(
+        "INSERT INTO batches VALUES (:batch_id, :owner, 'prepared', :plan, :now)",
+        {"batch_id": plan.batch_id, "owner": owner, "plan": _plan_encoder.encode(plan), "now": now},
+    )
+
+
+def _mark(tx: Transaction, plan: BatchPlan, owner: int) -> None:
+    wanted = _by_identity(plan.ranges)
+    refused: dict[str, str] = {}
+    for identity in identities_of(plan):
+        row = objects.find(tx, identity)
+        ranges = wanted.get(identity, ())
+        if row is None or row.owner != owner:
+            refused[identity] = "it is not claimed by this daemon"
+        elif overlap(ranges, row.committed):
+            refused[identity] = "some of its records are committed"
+        elif self_overlap([*ranges, *((first, end) for _, first, end in row.prepared)]):
+            refused[identity] = "some of its records are in another batch, or twice in this one"
+        elif ranges and not refused:
+            mine = tuple((plan.batch_id, first, end) for first, end in ranges)
+            objects.set_prepared(tx, identity, row.prepared + mine)
+    if refused:
+        raise BatchRefused(refused)
+
+
+def commit(tx: Transaction, batch_id: str, now: float) -> list[str] | None:
+    """prepared → committed: its ordinals are committed, and objects of which every ordinal is are done.
+
+    Answers the identities that are done now; None when the batch is not prepared (any more).
+    """
+    plan = _change(tx, batch_id, "prepared", "committed", now)
+    if plan is None:
+        return None
+    wanted = _by_identity(plan.ranges)
+    finished = {one.identity: one for one in plan.finished}
+    done: list[str] = []
+    for identity in identities_of(plan):
+        row = objects.find(tx, identity)
+        if row is None:
+            continue  # swept since: then nobody has read it for longer than the ledger remembers
+        committed = row.committed
+        if identity in wanted:
+            committed = merged([*row.committed, *wanted[identity]])
+            others = tuple(prepared for prepared in row.prepared if prepared[0] != batch_id)
+            objects.set_committed(tx, identity, committed, others, now)
+        if identity in finished:
+            objects.set_finished(tx, finished[identity])
+            complete = covers(committed, finished[identity].records)
+        else:
+            # Exactly: beyond the total that is known, the object has grown, and its new end is still to come.
+            complete = row.total is not None and committed == ((0, row.total),)
+        if complete:
+            _finish(tx, identity)
+            done.append(identity)
+    if events := [identity for identity in done if messages.is_message(identity)]:
+        messages.add_finished(tx, events, now)
+    return done
+
+
+def _finish(tx: Transaction, identity: str) -> None:
+    """An object is done; of a message only the digest is kept, which `commit` adds."""
+    if messages.is_message(identity):
+        objects.remove(tx, identity)
+    else:
+        objects.set_done(tx, identity)
+
+
+def is_committed(tx: Transaction, batch_id: str) -> bool:
+    """Whether the batch passed its commit point."""
+    return _status(tx, batch_id) in ("committed", "published")
+
+
+def publish(tx: Transaction, batch_id: str, now: float) -> None:
+    """committed → published: its files lie where they belong; the plan is not needed any more. Idempotent."""
+    tx.execute(
+        "UPDATE batches SET status = 'published', plan = NULL, changed_at = :now"
+        " WHERE batch_id = :batch_id AND status = 'committed'",
+        {"batch_id": batch_id, "now": now},
+    )
+
+
+def abort(tx: Transaction, batch_id: str, now: float) -> bool:
+    """prepared → aborted: its ordinals are free. False when it is committed and stays."""
+    plan = _change(tx, batch_id, "prepared", "aborted", now)
+    if plan is None:
+        return not is_committed(tx, batch_id)
+    tx.execute("UPDATE batches SET plan = NULL WHERE batch_id = :batch_id", {"batch_id": batch_id})
+    for identity in _by_identity(plan.ranges):
+        row = objects.find(tx, identity)
+        if row is not None:
+            left = tuple(prepared for prepared in row.prepared if prepared[0] != batch_id)
+            objects.set_prepared(tx, identity, left)
+    return True
+
+
+def abort_orphans(tx: Transaction, now: float) -> list[str]:
+    """Abort the prepared batches of instances that are registered no more; their ids."""
+    rows = tx.execute(
+        "SELECT batch_id FROM batches WHERE status = 'prepared' AND owner NOT IN (SELECT epoch FROM instances)"
+    )
+    for (batch_id,) in rows:
+        abort(tx, batch_id, now)
+    return [batch_id for (batch_id,) in rows]
+
+
+def adopt_orphans(tx: Transaction, owner: int) -> list[BatchPlan]:
+    """Make `owner` responsible for committed batches whose instance is registered no more: to be published."""
+    rows = tx.execute(
+        "UPDATE batches SET owner = :owner WHERE status = 'committed'"
+        " AND owner NOT IN (SELECT epoch FROM instances) RETURNING plan",
+        {"owner": owner},
+    )
+    return [_plan_decoder.decode(plan) for (plan,) in rows]
+
+
+def owner_of(tx: Transaction, batch_id: str) -> int | None:
+    """The epoch that is responsible for a batch."""
+    rows = tx.execute("SELECT owner FROM batches WHERE batch_id = :batch_id", {"batch_id": batch_id})
+    return rows[0][0] if rows else None
+
+
+def sweep(tx: Transaction, before: float, limit: int) -> int:
+    """Drop up to `limit` batches that ended before that moment; how many."""
+    rows = tx.execute(
+        "DELETE FROM batches WHERE batch_id IN (SELECT batch_id FROM batches"
+        " WHERE status IN ('published', 'aborted') AND changed_at < :before LIMIT :limit) RETURNING batch_id",
+        {"before": before, "limit": limit},
+    )
+    return len(rows)
+
+
+def _change(tx: Transaction, batch_id: str, old: Status, new: Status, now: float) -> BatchPlan | None:
+    """The compare-and-set; the plan when it was won."""
+    rows = tx.execute(
+        "UPDATE batches SET status = :new, changed_at = :now WHERE batch_id = :batch_id AND status = :old"
+        " RETURNING plan",
+        {"batch_id": batch_id, "old": old, "new": new, "now": now},
+    )
+    return _plan_decoder.decode(rows[0][0]) if rows else None
+
+
+def _status(tx: Transaction, batch_id: str) -> Status | None:
+    rows = tx.execute("SELECT status FROM batches WHERE batch_id = :batch_id", {"batch_id": batch_id})
+    return rows[0][0] if rows else None
+
+
+def _by_identity(ranges: Iterable[ObjectRange]) -> dict[str, list[Range]]:
+    result: dict[str, list[Range]] = defaultdict(list)
+    for one in ranges:
+        result[one.identity].append((one.first, one.end))
+    return result
+
+
+def identities_of(plan: BatchPlan) -> list[str]:
+    """Each identity once, in the order of the plan."""
+    return list(dict.fromkeys([*(one.identity for one in plan.ranges), *(one.identity for one in plan.finished)]))

@@ -1,0 +1,105 @@
+"""Claims: who may read an object, and what of it is committed already."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ingestd.model import Range
+from ingestd.state import batches, instances, objects
+from ingestd.state.base import Transaction
+from ingestd.state.instances import Instance
+from ingestd.state.objects import ObjectRow
+from ingestd.state.ranges import covers
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a claim."""
+
+    status: Literal["granted", "busy", "done"]
+    """`granted`: read it, then release it or count the failure, unless all of it was committed. `busy`: somebody
+    is reading it or committing some of it, here or elsewhere. `done`: every record is committed."""
+    identity: str
+    skip: tuple[Range, ...] = ()
+    """Ordinals that are committed. Sorted, disjoint."""
+    attempts: int = 0
+    """Failures counted so far."""
+    framing: str | None = None
+    """The framing that counted the ordinals before, to be used again; None for an object never read to its end."""
+    total: int | None = None
+    """Ordinals in all, when somebody has read it to its end."""
+    first_ordinal: int = 0
+    offset: int = 0
+    """Where reading may begin, in ordinals and plain bytes: not 0 only when a grown object goes on."""
+    tail_open: bool = False
+    """With `offset`: the last record before it had no terminator, so that the bytes there may continue it."""
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What is claimed, and for whom."""
+
+    identity: str
+    source: str
+    url: str
+    epoch: int
+    may_grow: bool = False
+    grown_from: str | None = None
+
+
+def claim(tx: Transaction, wish: Wish, now: float) -> Claim | Instance:
+    """Grant the wish unless the object is done or in other hands: then the answer is the instance that has it."""
+    row = objects.find(tx, wish.identity)
+    if row is not None and row.done and wish.grown_from != wish.identity:
+        return Claim(status="done", identity=wish.identity, framing=row.framing, total=row.total)
+    earlier = row if wish.grown_from == wish.identity else None
+    if wish.grown_from is not None and wish.grown_from != wish.identity:
+        earlier = objects.find(tx, wish.grown_from)
+    for one in (row, earlier):
+        if one is not None and (holder := _holder(tx, one, wish.epoch)) is not None:
+            return holder
+    if row is None:
+        row = objects.add(
+            tx, wish.identity, source=wish.source, url=wish.url, may_grow=wish.may_grow, owner=wish.epoch, now=now
+        )
+    else:
+        objects.set_owner(tx, wish.identity, wish.epoch, now)
+    if earlier is not None and not row.committed:
+        row = objects.inherit(tx, row, earlier)
+    return _granted(row, earlier)
+
+
+def _holder(tx: Transaction, row: ObjectRow, epoch: int) -> Instance | None:
+    """The registered instance that has the object claimed or in a prepared batch.
+
+    A claim of `epoch` itself does not count: its ledger knows which it holds, and may have one that it does not
+    know of when an answer was lost.
+    """
+    if row.owner is not None and row.owner != epoch and (holder := instances.find(tx, row.owner)):
+        return holder
+    for batch_id, _, _ in row.prepared:
+        owner = batches.owner_of(tx, batch_id)
+        if owner is not None and (holder := instances.find(tx, owner)):
+            return holder
+    return None
+
+
+def _granted(row: ObjectRow, earlier: ObjectRow | None) -> Claim:
+    answer = Claim(
+        status="granted",
+        identity=row.identity,
+        skip=row.committed,
+        attempts=row.attempts,
+        framing=row.framing,
+        total=row.total,
+    )
+    if earlier is None or earlier.total is None or not is_resumable(earlier):
+        return answer
+    return msgspec.structs.replace(
+        answer, first_ordinal=earlier.total, offset=earlier.plain_bytes, tail_open=earlier.tail_open
+    )
+
+
+def is_resumable(row: ObjectRow) -> bool:
+    """Whether reading can go on at the end of what was read: all of it is committed, and was not compressed."""
+    return row.total is not None and row.compression == "none" and covers(row.committed, row.total)

@@ -1,0 +1,204 @@
+"""Objects: who has claimed which identity, which of its ordinals are committed, and how often it failed.
+
+One row per object, in the end with one committed range. `owner` is the epoch of the instance that claimed it.
+Functions that change an object take it for granted that the caller has read it in the same transaction.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ingestd.model import FinishedObject, Range
+from ingestd.state.base import Row, Transaction
+
+TABLES = (
+    """
+    CREATE TABLE objects (
+        identity TEXT NOT NULL PRIMARY KEY,
+        source TEXT NOT NULL,
+        url TEXT NOT NULL,
+        may_grow BIGINT NOT NULL,
+        owner BIGINT,
+        done BIGINT NOT NULL,
+        attempts BIGINT NOT NULL,
+        reason TEXT NOT NULL,
+        committed TEXT NOT NULL,
+        prepared TEXT NOT NULL,
+        total BIGINT,
+        framing TEXT,
+        compression TEXT NOT NULL,
+        plain_bytes BIGINT NOT NULL,
+        tail_open BIGINT NOT NULL,
+        touched_at DOUBLE PRECISION NOT NULL
+    )
+    """,
+    "CREATE INDEX objects_by_age ON objects (touched_at)",
+    "CREATE INDEX objects_that_grow ON objects (url, touched_at) WHERE may_grow = 1",
+)
+
+PreparedRange = tuple[str, int, int]
+"""Batch id, first ordinal, end."""
+
+
+class ObjectRow(msgspec.Struct, frozen=True):
+    """What is known of an object."""
+
+    identity: str
+    owner: int | None = None
+    done: bool = False
+    attempts: int = 0
+    committed: tuple[Range, ...] = ()
+    prepared: tuple[PreparedRange, ...] = ()
+    total: int | None = None
+    """Ordinals in all when it was last read to its end; None when nobody has."""
+    framing: str | None = None
+    compression: str = "none"
+    plain_bytes: int = 0
+    tail_open: bool = False
+
+
+_COLUMNS = "identity, owner, done, attempts, committed, prepared, total, framing, compression, plain_bytes, tail_open"
+_FIND = f"SELECT {_COLUMNS} FROM objects WHERE identity = :identity"  # noqa: S608 - our own column names
+_NEWEST = f"""
+    SELECT {_COLUMNS} FROM objects WHERE url = :url AND may_grow = 1 AND done = 1 ORDER BY touched_at DESC LIMIT 1
+"""  # noqa: S608 - our own column names
+_committed = msgspec.json.Decoder(tuple[Range, ...])
+_prepared = msgspec.json.Decoder(tuple[PreparedRange, ...])
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _row(columns: Row) -> ObjectRow:
+    identity, owner, done, attempts, committed, prepared, total, framing, compression, plain_bytes, tail = columns
+    return ObjectRow(
+        identity=identity,
+        owner=owner,
+        done=bool(done),
+        attempts=attempts,
+        committed=_committed.decode(committed),
+        prepared=_prepared.decode(prepared) if prepared != "[]" else (),
+        total=total,
+        framing=framing,
+        compression=compression,
+        plain_bytes=plain_bytes,
+        tail_open=bool(tail),
+    )
+
+
+def find(tx: Transaction, identity: str) -> ObjectRow | None:
+    """What is known of this identity."""
+    rows = tx.execute(_FIND, {"identity": identity})
+    return _row(rows[0]) if rows else None
+
+
+def newest_done_at(tx: Transaction, url: str) -> ObjectRow | None:
+    """Of the objects at this URL that may grow, the one that was read to its end last."""
+    rows = tx.execute(_NEWEST, {"url": url})
+    return _row(rows[0]) if rows else None
+
+
+def add(
+    tx: Transaction, identity: str, *, source: str, url: str, may_grow: bool, owner: int, now: float
+) -> ObjectRow:
+    """Enter an object that was unknown, claimed by `owner`."""
+    tx.execute(
+        "INSERT INTO objects VALUES (:identity, :source, :url, :may_grow, :owner, 0, 0, '', '[]', '[]',"
+        " NULL, NULL, 'none', 0, 0, :now)",
+        {"identity": identity, "source": source, "url": url, "may_grow": int(may_grow), "owner": owner, "now": now},
+    )
+    return ObjectRow(identity=identity, owner=owner)
+
+
+def set_owner(tx: Transaction, identity: str, owner: int, now: float) -> None:
+    """Let `owner` have the object; one that was done is open again."""
+    sql = "UPDATE objects SET owner = :owner, done = 0, touched_at = :now WHERE identity = :identity"
+    tx.execute(sql, {"identity": identity, "owner": owner, "now": now})
+
+
+def inherit(tx: Transaction, row: ObjectRow, earlier: ObjectRow) -> ObjectRow:
+    """Count as committed what is committed of `earlier`, with whose content this object starts."""
+    tx.execute(
+        "UPDATE objects SET committed = :committed, framing = :framing WHERE identity = :identity",
+        {"identity": row.identity, "committed": _text(earlier.committed), "framing": earlier.framing},
+    )
+    return msgspec.structs.replace(row, committed=earlier.committed, framing=earlier.framing)
+
+
+def free(tx: Transaction, identity: str, owner: int) -> None:
+    """End `owner`'s claim; nothing happens when it has none."""
+    sql = "UPDATE objects SET owner = NULL WHERE identity = :identity AND owner = :owner"
+    tx.execute(sql, {"identity": identity, "owner": owner})
+
+
+def count_failure(tx: Transaction, identity: str, owner: int, reason: str, now: float) -> int:
+    """End `owner`'s claim and count an attempt; how many there are now. Counts nothing without a claim."""
+    sql = (
+        "UPDATE objects SET owner = NULL, attempts = attempts + 1, reason = :reason, touched_at = :now"
+        " WHERE identity = :identity AND owner = :owner"
+    )
+    tx.execute(sql, {"identity": identity, "owner": owner, "reason": reason, "now": now})
+    rows = tx.execute("SELECT attempts FROM objects WHERE identity = :identity", {"identity": identity})
+    return int(rows[0][0]) if rows else 0
+
+
+def forget_failures(tx: Transaction, identity: str) -> None:
+    """Begin counting attempts at 0 again."""
+    tx.execute("UPDATE objects SET attempts = 0, reason = '' WHERE identity = :identity", {"identity": identity})
+
+
+def set_prepared(tx: Transaction, identity: str, prepared: tuple[PreparedRange, ...]) -> None:
+    """Note which of its ordinals are in batches that are not committed yet."""
+    sql = "UPDATE objects SET prepared = :prepared WHERE identity = :identity"
+    tx.execute(sql, {"identity": identity, "prepared": _text(prepared)})
+
+
+def set_committed(
+    tx: Transaction, identity: str, committed: tuple[Range, ...], prepared: tuple[PreparedRange, ...], now: float
+) -> None:
+    """Note which ordinals are committed, and which still are in batches."""
+    tx.execute(
+        "UPDATE objects SET committed = :committed, prepared = :prepared, touched_at = :now"
+        " WHERE identity = :identity",
+        {"identity": identity, "committed": _text(committed), "prepared": _text(prepared), "now": now},
+    )
+
+
+def set_finished(tx: Transaction, finished: FinishedObject) -> None:
+    """Note what was found at the object's end."""
+    tx.execute(
+        "UPDATE objects SET total = :records, framing = :framing, compression = :compression,"
+        " plain_bytes = :plain_bytes, tail_open = :tail_open WHERE identity = :identity",
+        {
+            "identity": finished.identity,
+            "records": finished.records,
+            "framing": finished.framing,
+            "compression": finished.compression,
+            "plain_bytes": finished.plain_bytes,
+            "tail_open": int(finished.tail_open),
+        },
+    )
+
+
+def set_done(tx: Transaction, identity: str) -> None:
+    """Every ordinal is committed: nobody needs the claim any more."""
+    tx.execute(
+        "UPDATE objects SET done = 1, owner = NULL, attempts = 0 WHERE identity = :identity", {"identity": identity}
+    )
+
+
+def remove(tx: Transaction, identity: str) -> None:
+    """Drop the row. Idempotent."""
+    tx.execute("DELETE FROM objects WHERE identity = :identity", {"identity": identity})
+
+
+def sweep(tx: Transaction, before: float, limit: int) -> int:
+    """Drop up to `limit` objects that nobody has touched since `before` and nobody is reading; how many."""
+    rows = tx.execute(
+        "DELETE FROM objects WHERE identity IN (SELECT identity FROM objects WHERE touched_at < :before"
+        " AND prepared = '[]' AND (owner IS NULL OR owner NOT IN (SELECT epoch FROM instances))"
+        " ORDER BY touched_at LIMIT :limit) RETURNING identity",
+        {"before": before, "limit": limit},
+    )
+    return len(rows)
