@@ -1,0 +1,5 @@
+"""Answers to `panther_core.enriched_event`."""
+
+from ingestd.detections.event import PantherEvent
+
+__all__ = ["PantherEvent"]

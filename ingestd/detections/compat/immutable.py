@@ -1,0 +1,5 @@
+"""Answers to `panther_core.immutable`."""
+
+from ingestd.detections.immutable import ImmutableCaseInsensitiveDict, ImmutableList
+
+__all__ = ["ImmutableCaseInsensitiveDict", "ImmutableList"]

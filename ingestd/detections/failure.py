@@ -1,0 +1,71 @@
+"""What can be said of an exception that came out of a rule: the exception is the rule's object too."""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+
+from ingestd.detections.returns import class_name, limited, plain
+
+MAX_TRACEBACK = 8_000
+_ENGINE = __file__.rpartition("/")[0]
+
+
+def shown(error: BaseException) -> str:
+    """`repr(error)` within limits; the class's name if its repr raises."""
+    try:
+        return limited(repr(error))
+    except BaseException:  # noqa: BLE001 - a rule's class may raise anything from __repr__
+        return f"{class_name(error)}(<repr failed>)"
+
+
+def message(error: BaseException) -> str:
+    """`text: file.py, line n, in function`, as the public format words it."""
+    try:
+        said = limited(str(error))
+    except BaseException:  # noqa: BLE001 - a rule's class may raise anything from __str__
+        said = "<str failed>"
+    last = _frames(error.__traceback__)[-1:]
+    return said + "".join(f": {file.rpartition('/')[2]}, line {line}, in {name}" for file, line, name in last)
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback as text, beginning with the rule's own frames, the middle cut out if it is long.
+
+    The engine's own frames at its start are left out. Local variables are never looked at, for they hold
+    what the event holds.
+    """
+    frames = _frames(error.__traceback__)
+    while len(frames) > 1 and frames[0][0].startswith(_ENGINE):
+        del frames[0]
+    summary = traceback.StackSummary.from_list([(*frame, None) for frame in frames[:20] + frames[20:][-20:]])
+    text = "Traceback (most recent call last):\n" + "".join(summary.format()) + shown(error)
+    cause = error.__cause__
+    if cause is not None and cause is not error:
+        text += f"\ncaused by {message(cause)}"
+    if len(text) > MAX_TRACEBACK:
+        half = MAX_TRACEBACK // 2
+        text = f"{text[:half]}\n…\n{text[-half:]}"
+    return plain(text)
+
+
+def innermost_line(error: BaseException, file: str) -> int | None:
+    """The last line of `file` that the exception passed through."""
+    lines = [line for name, line, _ in _frames(error.__traceback__) if name == file]
+    return lines[-1] if lines else None
+
+
+def forget(error: BaseException) -> None:
+    """Let go of what the exception's frames hold, which may be what used up the memory."""
+    error.__traceback__ = None
+    error.__context__ = None
+    error.__cause__ = None
+
+
+def _frames(trace: TracebackType | None) -> list[tuple[str, int, str]]:
+    frames = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append((code.co_filename, trace.tb_lineno or 0, code.co_name))
+        trace = trace.tb_next
+    return frames

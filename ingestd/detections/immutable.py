@@ -1,0 +1,179 @@
+"""Read-only views of decoded JSON: what a rule holds instead of the event's own dicts and lists.
+
+They are a `Mapping` and a `Sequence`, never a dict or a list, because rules ask `isinstance(x, list)` and
+mean it. Whatever a rule does with one, the event that other rules and the lake see stays as it was: places
+that hand out plain containers hand out copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, overload
+
+
+class Absent:
+    """Stands for "no such key"; the class itself is the value, so that it survives copying."""
+
+
+def wrap(value: Any) -> Any:
+    """`value`, behind a view if it is a plain dict or list."""
+    kind = type(value)
+    if kind is dict:
+        return ImmutableCaseInsensitiveDict(value)
+    if kind is list:
+        return ImmutableList(value)
+    return value
+
+
+def thaw(value: Any) -> Any:
+    """A deep copy of plain or viewed JSON, made of plain dicts and lists."""
+    kind = type(value)
+    if kind is dict:
+        return {key: thaw(item) for key, item in value.items()}
+    if kind is list:
+        return [thaw(item) for item in value]
+    if isinstance(value, ImmutableCaseInsensitiveDict | ImmutableList):
+        return thaw(value._container)
+    return value
+
+
+class _Lookups(dict[Any, Any]):
+    """Answers given so far, by the key asked for. Many rules ask one event the same few questions, so an
+    answer after the first costs one dict access: `lookups[key]` is the viewed value or `Absent`."""
+
+    __slots__ = ("container", "folded")
+
+    def __init__(self, container: dict[Any, Any]) -> None:
+        self.container = container
+        self.folded: dict[str, Any] | None = None
+
+    def __missing__(self, key: Any) -> Any:
+        container = self.container
+        # Without the exact key the first key that differs only in case answers; a key without lower() has
+        # always been an AttributeError there, which rules' authors know.
+        key_here = key
+        if key not in container:
+            key_here = self._fold().get(key.lower(), Absent) if container else Absent
+        found = Absent if key_here is Absent else wrap(container[key_here])
+        self[key] = found
+        return found
+
+    def _fold(self) -> dict[str, Any]:
+        folded = self.folded
+        if folded is None:
+            folded = self.folded = {}
+            for key in self.container:
+                if isinstance(key, str):
+                    folded.setdefault(key.lower(), key)
+        return folded
+
+
+class ImmutableCaseInsensitiveDict(Mapping[str, Any]):
+    """View of a dict. Look-ups find the exact key, else the first that differs only in case; iteration gives
+    the keys as they are."""
+
+    __slots__ = ("_container", "_seen")
+    __hash__ = None  # type: ignore[assignment]  # equal to plain dicts, which have no hash either
+
+    def __init__(self, container: Mapping[str, Any] | None = None) -> None:
+        if type(container) is not dict:
+            inner = getattr(container, "_container", container)
+            container = inner if type(inner) is dict else dict(inner or ())
+        self._container: dict[str, Any] = container
+        self._seen = _Lookups(container)
+
+    def __getitem__(self, key: str) -> Any:
+        found = self._seen[key]
+        if found is Absent:
+            raise KeyError(key)
+        return found
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value under `key`; an explicit null stays None whatever the default."""
+        found = self._seen[key]
+        return default if found is Absent else found
+
+    def __contains__(self, key: object) -> bool:
+        return self._seen[key] is not Absent
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._container)
+
+    def __len__(self) -> int:
+        return len(self._container)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ImmutableCaseInsensitiveDict):
+            return self._container == other._container
+        if isinstance(other, Mapping):
+            return self._container == dict(other)
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._container!r})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A deep, plain, mutable copy."""
+        copied: dict[str, Any] = thaw(self._container)
+        return copied
+
+    copy = to_dict
+
+    def raw_view(self) -> dict[str, Any]:
+        """The same as `to_dict`: the event's own dict is never handed out."""
+        return self.to_dict()
+
+
+class ImmutableList(Sequence[Any]):
+    """View of a list. A slice is a tuple of plain values."""
+
+    __slots__ = ("_container", "_items")
+    __hash__ = None  # type: ignore[assignment]  # equal to plain lists, which have no hash either
+
+    def __init__(self, container: Sequence[Any] = ()) -> None:
+        inner = getattr(container, "_container", container)
+        self._container: list[Any] = inner if type(inner) is list else list(inner)
+        self._items: list[Any] | None = None
+
+    def _viewed(self) -> list[Any]:
+        items = self._items
+        if items is None:
+            items = self._items = [wrap(item) for item in self._container]
+        return items
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Any, ...]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return tuple(thaw(item) for item in self._container[index])
+        return self._viewed()[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._viewed())
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._viewed()
+
+    def __len__(self) -> int:
+        return len(self._container)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ImmutableList):
+            return self._container == other._container
+        if isinstance(other, list):
+            return self._container == other
+        if isinstance(other, tuple):
+            return tuple(self._container) == other
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({tuple(self._container)!r})"
+
+    def as_list(self) -> list[Any]:
+        """A deep, plain, mutable copy."""
+        copied: list[Any] = thaw(self._container)
+        return copied
+
+    copy = as_list

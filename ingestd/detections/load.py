@@ -1,0 +1,296 @@
+"""From folders of YAML and Python to detections ready to run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from ingestd.detections import compat, datamodels, spec
+from ingestd.detections.datamodels import DataModel
+from ingestd.detections.discover import read_items
+from ingestd.detections.items import Item, did_you_mean
+from ingestd.detections.modules import CodeError, Helpers, load_file
+from ingestd.detections.options import Options, Override
+from ingestd.detections.runnable import Runnable
+from ingestd.detections.spec import KINDS, Detection
+from ingestd.errors import ConfigError, Problem
+
+_NO_OVERRIDE = Override()
+
+
+class DetectionSet:
+    """All detections of a configuration, with the code they need, loaded into this process.
+
+    There is one set per process that matters: loading another replaces the global helpers of the last.
+    """
+
+    def __init__(self) -> None:
+        self.detections: dict[str, Detection] = {}
+        self.runnables: dict[str, Runnable] = {}
+        self.data_models: dict[str, DataModel] = {}
+        """By log type."""
+        self.packs: dict[str, tuple[str, ...]] = {}
+        self.warnings: list[Problem] = []
+        self.version = ""
+        """Digest of everything that was loaded: 16 hex digits."""
+
+    @staticmethod
+    def load(options: Options) -> DetectionSet:
+        """Read, check and import. Raises ConfigError with all problems; what may be intended, like a log type
+        that no schema describes, is in `warnings`."""
+        return _Load(options).run()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all detections, enabled or not, sorted."""
+        return tuple(sorted(self.detections))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Id to content digest."""
+        return {name: detection.version for name, detection in self.detections.items()}
+
+    @property
+    def log_types(self) -> tuple[str, ...]:
+        """Log types that some enabled rule looks at, sorted."""
+        return tuple(sorted({name for item in self._running("rule") for name in item.detection.log_types}))
+
+    def for_log_type(self, log_type: str) -> tuple[Runnable, ...]:
+        """Enabled rules for a log type, by id."""
+        return tuple(item for item in self._running("rule") if log_type in item.detection.log_types)
+
+    def for_resource_type(self, resource_type: str) -> tuple[Runnable, ...]:
+        """Enabled policies for a resource type, by id. One without resource types is for all."""
+        return tuple(
+            item
+            for item in self._running("policy")
+            if not item.detection.log_types or resource_type in item.detection.log_types
+        )
+
+    def _running(self, kind: str) -> Iterable[Runnable]:
+        for name in sorted(self.runnables):
+            runnable = self.runnables[name]
+            if runnable.detection.enabled and runnable.detection.kind == kind:
+                yield runnable
+
+
+class _Load:
+    """One load: the problems found so far, and the steps."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.problems: list[Problem] = []
+        self.set = DetectionSet()
+        self.needing: Counter[str] = Counter()
+
+    def run(self) -> DetectionSet:
+        items, self.problems = read_items(self.options.paths)
+        by_id = self._unique(items)
+        self._digest(items)
+        compat.install()
+        self.helpers = Helpers(self._helper_files(by_id.values()))
+        self.helpers.install()
+        if self.options.include_disabled:
+            self._load_all_helpers()
+        self._packs(by_id)
+        self._data_models(by_id.values())
+        for item in by_id.values():
+            if item.kind in KINDS:
+                self._detection(item, by_id)
+        self._check_names(by_id)
+        self._report_helpers()
+        if self.problems:
+            self.helpers.uninstall()
+            raise ConfigError(self.problems)
+        return self.set
+
+    def _unique(self, items: list[Item]) -> dict[str, Item]:
+        by_id: dict[str, Item] = {}
+        for item in items:
+            first = by_id.setdefault(item.id, item)
+            if first is not item:
+                self.problems.append(item.problem(f"the id {item.id!r} is taken by {first.file}"))
+        return by_id
+
+    def _digest(self, items: list[Item]) -> None:
+        digest = hashlib.blake2b(digest_size=8)
+        for item in items:
+            digest.update(item.text)
+            code = self._code(item)
+            if code is not None and code.is_file():
+                digest.update(code.read_bytes())
+        digest.update(repr((self.options.packs, self.options.enable, self.options.disable)).encode())
+        digest.update(repr(sorted(self.options.overrides.items())).encode())
+        self.set.version = digest.hexdigest()
+
+    def _code(self, item: Item) -> Path | None:
+        """The item's Python file; reported if it is named and not there."""
+        name = item.data.get("Filename")
+        return item.file.parent / str(name) if name else None
+
+    def _existing_code(self, item: Item) -> Path | None:
+        code = self._code(item)
+        if code is None or code.is_file():
+            return code
+        self.problems.append(item.problem(f"the file {code.name!r} does not exist", "Filename"))
+        return None
+
+    # --- helpers, data models, packs
+
+    def _helper_files(self, items: Iterable[Item]) -> dict[str, Path]:
+        files = {}
+        for item in items:
+            if item.kind == "global":
+                code = self._existing_code(item)
+                if not item.id.isidentifier():
+                    self.problems.append(item.problem("must be usable as a module name", "GlobalID"))
+                elif code is not None:
+                    files[item.id] = code
+        return files
+
+    def _load_all_helpers(self) -> None:
+        for name in self.helpers.files:
+            try:
+                self.helpers.load(name)
+            except CodeError as error:
+                self.needing[error.helper or name] += 0
+
+    def _packs(self, by_id: dict[str, Item]) -> None:
+        for item in by_id.values():
+            if item.kind != "pack":
+                continue
+            definition = item.data.get("PackDefinition")
+            ids = definition.get("IDs") if isinstance(definition, dict) else None
+            if not isinstance(ids, list):
+                self.problems.append(item.problem("needs a list IDs", "PackDefinition"))
+                continue
+            self.set.packs[item.id] = tuple(str(name) for name in ids)
+
+    def _data_models(self, items: Iterable[Item]) -> None:
+        for item in items:
+            if item.kind != "datamodel" or item.data.get("Enabled") is False:
+                continue
+            model = datamodels.build(item, self._module(item), self.problems.append)
+            for log_type in model.log_types:
+                first = self.set.data_models.setdefault(log_type, model)
+                if first is not model:
+                    message = f"{log_type} already has the data model {first.id}"
+                    self.problems.append(item.problem(message, "LogTypes"))
+
+    # --- detections
+
+    def _detection(self, item: Item, by_id: dict[str, Item]) -> None:
+        options = self.options
+        if "BaseDetection" in item.data:
+            base = by_id.get(str(item.data["BaseDetection"]))
+            if base is None or base.kind != item.kind:
+                hint = did_you_mean(str(item.data["BaseDetection"]), by_id)
+                self.problems.append(item.problem(f"there is no {item.kind} of this id", "BaseDetection", hint=hint))
+                return
+            item = spec.derive(item, base)
+            code = self._existing_code(base) if "Filename" in base.data else None
+        else:
+            code = self._existing_code(item)
+        override = options.overrides.get(item.id, _NO_OVERRIDE)
+        detection = spec.build(
+            item, code, self._enabled(item, override), override, options.keep_tests, self.problems.append
+        )
+        wanted = item.id in options.only_ids if options.only_ids else detection.enabled or options.include_disabled
+        self.set.detections[item.id] = detection
+        if not wanted or item.kind == "correlation_rule":
+            return
+        self._check_log_types(item, detection)
+        if "Filename" in item.data and code is None:
+            return  # reported
+        module = self._module(item, code)
+        if code is None or module is not None:
+            self._bind(item, detection, module)
+
+    def _enabled(self, item: Item, override: Override) -> bool:
+        options = self.options
+        if item.id in options.disable:
+            return False
+        if override.enabled is not None:
+            return override.enabled
+        if item.id in options.enable or item.id in options.only_ids:
+            return True
+        in_packs = not options.packs or any(item.id in self.set.packs.get(pack, ()) for pack in options.packs)
+        return in_packs and item.data.get("Enabled") is True
+
+    def _module(self, item: Item, code: Path | None = None) -> ModuleType | None:
+        code = code or self._existing_code(item)
+        if code is None:
+            return None
+        try:
+            return load_file(f"{item.kind}:{item.id}", code)
+        except CodeError as error:
+            if error.helper:
+                self.needing[error.helper] += 1
+            else:
+                self.problems.append(error.problem)
+        return None
+
+    def _bind(self, item: Item, detection: Detection, module: ModuleType | None) -> None:
+        try:
+            self.set.runnables[item.id] = Runnable.bind(detection, module)
+        except ValueError as error:
+            self.problems.append(Problem(str(error), file=detection.code or detection.file))
+
+    # --- names
+
+    def _check_log_types(self, item: Item, detection: Detection) -> None:
+        known = self.options.known_log_types
+        if known is None or detection.kind != "rule":
+            return
+        for index, name in enumerate(detection.log_types):
+            if name not in known:
+                self.set.warnings.append(
+                    item.problem(
+                        f"no schema for log type {name!r}", "LogTypes", index, hint=did_you_mean(name, known)
+                    )
+                )
+
+    def _check_names(self, by_id: dict[str, Item]) -> None:
+        """Ids in packs and in the configuration that name nothing."""
+        for pack, ids in self.set.packs.items():
+            for index, name in enumerate(ids):
+                if name not in by_id:
+                    self.problems.append(
+                        by_id[pack].problem(
+                            f"no item has the id {name!r}",
+                            "PackDefinition", "IDs", index,
+                            hint=did_you_mean(name, by_id),
+                        )
+                    )  # fmt: skip
+        options = self.options
+        for where, names, known in (
+            ("packs", options.packs, self.set.packs.keys()),
+            ("enable", options.enable, self.set.detections.keys()),
+            ("disable", options.disable, self.set.detections.keys()),
+            ("overrides", tuple(options.overrides), self.set.detections.keys()),
+            ("only_ids", options.only_ids, self.set.detections.keys()),
+        ):
+            for name in names:
+                if name not in known:
+                    what = "pack" if where == "packs" else "detection"
+                    self.problems.append(
+                        Problem(
+                            f"no {what} has the id {name!r}",
+                            path=f"detections.{where}",
+                            hint=did_you_mean(name, known),
+                        )
+                    )
+
+    def _report_helpers(self) -> None:
+        """One problem per broken helper, not one per detection that needs it."""
+        for name, error in self.helpers.failed.items():
+            if error.helper and error.helper != name:
+                continue  # it failed because of another helper, which is reported
+            needing = self.needing[name]
+            if needing:
+                problem = error.problem
+                problem.hint = "; ".join(filter(None, [problem.hint, f"{needing} detections need this helper"]))
+            self.problems.append(error.problem)

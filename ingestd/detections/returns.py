@@ -1,0 +1,121 @@
+"""What a detection's functions may return, and what is made of it: types, limits, plain values.
+
+A value that a rule returns is the rule's own object, perhaps of a class with methods of its own. What leaves
+this module is plain: exact strings that can be encoded, and JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from json import JSONEncoder
+from typing import Any
+
+from ingestd.detections.immutable import ImmutableCaseInsensitiveDict, ImmutableList, thaw
+from ingestd.model import SEVERITIES, Severity
+
+MAX_TEXT = 1000
+MAX_CONTEXT = 204_800
+MAX_DESTINATIONS = 10
+_ELLIPSIS = "... (truncated)"
+_class_name = type.__dict__["__name__"].__get__
+
+
+class FunctionReturnTypeError(TypeError):
+    """A detection's function returned something of the wrong type."""
+
+    def __init__(self, detection_id: str, function: str, value: object, expected: str) -> None:
+        super().__init__(
+            f"detection [{detection_id}] function [{function}] returned [{class_name(value)}], expected {expected}"
+        )
+
+
+class UnknownDestinationError(Exception):
+    """A detection named a destination that does not exist."""
+
+
+def class_name(value: object) -> str:
+    """Name of the value's class, not asking the class, which may answer anything."""
+    return plain(_class_name(type(value)))
+
+
+def plain(text: str) -> str:
+    """`text` as an exact, encodable string."""
+    exact = str.__str__(text)
+    try:
+        exact.encode()
+    except UnicodeEncodeError:
+        exact = exact.encode("utf-8", "backslashreplace").decode()
+    return exact
+
+
+def limited(text: str, limit: int = MAX_TEXT) -> str:
+    """`text`, plain, cut to `limit` characters with a mark at the end."""
+    exact = plain(text)
+    return exact if len(exact) <= limit else exact[: limit - len(_ELLIPSIS)] + _ELLIPSIS
+
+
+def verdict(detection_id: str, function: str, value: object) -> bool:
+    """What `rule` or `policy` said: exactly True or False, else FunctionReturnTypeError."""
+    if value is True:
+        return True
+    if value is False:
+        return False
+    raise FunctionReturnTypeError(detection_id, function, value, "[bool]")
+
+
+def text(detection_id: str, function: str, value: object) -> str:
+    """A string, within the limit, else FunctionReturnTypeError."""
+    if not isinstance(value, str):
+        raise FunctionReturnTypeError(detection_id, function, value, "[str]")
+    return limited(value)
+
+
+def severity(detection_id: str, value: object, default: Severity) -> Severity:
+    """One of the five severities in any case; DEFAULT is `default`; else an error."""
+    name = text(detection_id, "severity", value).upper()
+    if name == "DEFAULT":
+        return default
+    if name not in SEVERITIES:
+        raise ValueError(f"expected severity to be any of the following: {', '.join(SEVERITIES)}, got {name!r}")
+    return name
+
+
+def destinations(detection_id: str, value: object) -> tuple[str, ...] | None:
+    """Names of destinations; None is default routing, an empty list is nobody. Repeated names are an error."""
+    if value is None:
+        return None
+    if not isinstance(value, list | ImmutableList) or not all(isinstance(item, str | bool) for item in value):
+        raise FunctionReturnTypeError(detection_id, "destinations", value, "a list")
+    if not value:
+        return ("SKIP",)
+    names = tuple(limited(item) if isinstance(item, str) else str(item) for item in value)[:MAX_DESTINATIONS]
+    if len(set(names)) < len(names):
+        raise UnknownDestinationError(f"detection [{detection_id}] repeats a destination: {', '.join(names)}")
+    return names
+
+
+def context(detection_id: str, value: object) -> str:
+    """alert_context as ASCII JSON text. What is no JSON, and what is too big, becomes `{"_error": …}`; a value
+    that is no mapping is FunctionReturnTypeError."""
+    if not isinstance(value, Mapping):
+        raise FunctionReturnTypeError(detection_id, "alert_context", value, "[Mapping]")
+    encoded = _ENCODER.encode(value if type(value) is dict else dict(value))
+    if len(encoded) > MAX_CONTEXT:
+        return context_error(
+            f"alert_context size is [{len(encoded)}] characters, bigger than maximum of [{MAX_CONTEXT}] characters"
+        )
+    return encoded
+
+
+def context_error(message: str) -> str:
+    """What stands in for a context that could not be made."""
+    return _ENCODER.encode({"_error": limited(message)})
+
+
+def _unwrap(value: object) -> Any:
+    if isinstance(value, ImmutableCaseInsensitiveDict | ImmutableList):
+        return thaw(value)
+    raise TypeError(f"Object of type {class_name(value)} is not JSON serializable")
+
+
+_ENCODER = JSONEncoder(allow_nan=False, default=_unwrap)
