@@ -215,7 +215,7 @@ def _with_timestamps(array: Array, wanted: pa.DataType) -> Array:
         return pa.StructArray.from_arrays(children, fields=fields, mask=array.is_null())
     if isinstance(wanted, pa.ListType):
         elements = _with_timestamps(cast("pa.ListArray[Any]", array).flatten(), wanted.value_type)
-        lengths = cast("pa.Int32Array", pc.list_value_length(array)).fill_null(0)
+        lengths = pc.list_value_length(array).fill_null(0)
         offsets = pa.array([0, *pc.cumulative_sum(lengths).to_pylist()], pa.int32())
         return pa.ListArray.from_arrays(offsets, elements, type=wanted, mask=array.is_null())
     return _parsed(cast("pa.StringArray", array)).cast(wanted)
