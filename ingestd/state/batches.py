@@ -166,6 +166,12 @@ def adopt_orphans(tx: Transaction, owner: int) -> list[BatchPlan]:
     return [_plan_decoder.decode(plan) for (plan,) in rows]
 
 
+def unfinished(tx: Transaction) -> list[str]:
+    """Batches that are prepared, or committed and not yet published."""
+    rows = tx.execute("SELECT batch_id FROM batches WHERE status IN ('prepared', 'committed')")
+    return [batch_id for (batch_id,) in rows]
+
+
 def owner_of(tx: Transaction, batch_id: str) -> int | None:
     """The epoch that is responsible for a batch."""
     rows = tx.execute("SELECT owner FROM batches WHERE batch_id = :batch_id", {"batch_id": batch_id})
