@@ -1,0 +1,295 @@
+"""Conversions off the hot path: values that are not already of the type that their field declares.
+
+A conversion returns the value to keep, or None when the value counts as absent; it raises `Misfit` when the
+record cannot be of the schema.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from ingestd.schemas.memo import Memo
+
+MAX_DEPTH = 100
+"""Levels of nesting of one JSON text. orjson writes up to 254; embedded texts add their own levels."""
+_MAX_EMBEDDED_DEPTH = 50
+
+
+class Misfit(Exception):
+    """The record is not of the schema: which field, and what is wrong with it."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(path, why)
+        self.path = path
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.why}" if self.path else self.why
+
+
+class NeedLiterals(Exception):
+    """A text field holds a number whose spelling the decoder did not keep: decode again with `loads_literal`."""
+
+
+class Literal(float):
+    """A number that knows how it was written."""
+
+    text: str
+
+
+_INT64_DIGITS = 18
+_CANONICAL = re.compile(r"-?\d+\Z", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?\Z", re.ASCII)
+_TRUE = {"1", "t", "T", "TRUE", "true", "True"}
+_FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+_NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number",
+          type(None): "null", Literal: "number"}  # fmt: skip
+
+
+def kind_of(value: object) -> str:
+    """What JSON calls the value."""
+    return _NAMES.get(type(value), type(value).__name__)
+
+
+def shown(value: object) -> str:
+    """A short form of a scalar for messages; secrets are long, so what is long is not shown."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{kind_of(value)} of {len(text)} characters"
+
+
+def wrong(value: object, wanted: str, path: str) -> Misfit:
+    """The misfit of a value of another type."""
+    if isinstance(value, (dict, list)):
+        return Misfit(path, f"expected {wanted}, found {kind_of(value)}")
+    return Misfit(path, f"expected {wanted}, found {shown(value)}")
+
+
+def text(value: object, path: str) -> str:
+    """A number or boolean in a text field keeps its spelling."""
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if value.__class__ is int:
+        return str(value)
+    if isinstance(value, Literal):
+        return value.text
+    if isinstance(value, float):
+        raise NeedLiterals
+    if isinstance(value, str):
+        return value
+    raise wrong(value, "string", path)
+
+
+def _integer_text(text: str) -> int | str | None:
+    """The integer, `""` for an empty text, None when it is no integer."""
+    text = text.strip()
+    if not text:
+        return ""
+    return int(text) if len(text) <= 20 and _CANONICAL.match(text) else None
+
+
+def _float_text(text: str) -> float | str | None:
+    text = text.strip()
+    if not text:
+        return ""
+    if len(text) > 400 or not _FLOAT.match(text):
+        return None
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+INTS: Memo[int | str | None] = Memo(_integer_text)
+FLOATS: Memo[float | str | None] = Memo(_float_text)
+
+
+def integer(value: object, bits: int, path: str) -> int | None:
+    """An integer of `bits` bits and a sign, from a number or its text."""
+    number: object = INTS[value] if value.__class__ is str else value  # type: ignore[index]
+    if number == "":
+        return None
+    if number.__class__ is not int:
+        raise wrong(value, "integer", path)
+    if not -(1 << bits) <= number < (1 << bits):  # type: ignore[operator]
+        raise Misfit(path, f"{number} does not fit {bits + 1} bits")
+    return number  # type: ignore[return-value]
+
+
+def number(value: object, path: str) -> float | None:
+    """A float, from a number or its text."""
+    if value.__class__ is str:
+        found = FLOATS[value]  # type: ignore[index]
+        if found == "":
+            return None
+        if found is None:
+            raise wrong(value, "number", path)
+        return found  # type: ignore[return-value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    raise wrong(value, "number", path)
+
+
+def boolean(value: object, path: str) -> bool | None:
+    """true and false, 1 and 0, and Go's texts for them."""
+    if value.__class__ is str:
+        if value in _TRUE:
+            return True
+        if value in _FALSE:
+            return False
+        if not value.strip():  # type: ignore[attr-defined]
+            return None
+    elif value.__class__ is int and value in (0, 1):
+        return value == 1
+    raise wrong(value, "boolean", path)
+
+
+def bad_time(value: object, path: str, formats: tuple[str, ...]) -> Misfit:
+    """The misfit of a value that none of the formats reads."""
+    return Misfit(path, f"{shown(value)} is not a time of the format {' or '.join(formats)}")
+
+
+def embedded(value: str, kind: type, path: str) -> Any:
+    """Decode JSON inside a text. For `kind` dict or list the result must be one; for object anything goes,
+    and what is no JSON stays text. None for an empty text."""
+    if not value.strip():
+        return None
+    try:
+        decoded = loads(value.encode("utf-8", "replace"), _MAX_EMBEDDED_DEPTH)
+    except ValueError as error:
+        if kind is object:
+            return value
+        raise Misfit(path, f"embedded JSON does not decode: {error}") from error
+    if kind is not object and decoded is not None and decoded.__class__ is not kind:
+        raise wrong(decoded, "object" if kind is dict else "array", path)
+    return decoded
+
+
+# --- JSON -----------------------------------------------------------------------------------------------
+
+
+def depth(value: object, limit: int) -> int:
+    """Levels of nesting, counted up to `limit + 1`, without recursion."""
+    level, layer = 0, [value]
+    while layer and level <= limit:
+        deeper = []
+        for item in layer:
+            if item.__class__ is dict:
+                deeper.extend(item.values())  # type: ignore[attr-defined]
+            elif item.__class__ is list:
+                deeper.extend(item)  # type: ignore[call-overload]
+            else:
+                continue
+        layer = [item for item in deeper if item.__class__ is dict or item.__class__ is list]
+        level += 1
+    return level
+
+
+def loads(data: bytes, limit: int = MAX_DEPTH) -> Any:
+    """Decode one JSON text nested at most `limit` deep. The last of equal keys counts; integers beyond 64
+    bits become floats; half surrogate pairs become U+FFFD. Raises ValueError saying what is wrong."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if b"\\u" not in data or "surrogate" not in str(error):
+            raise
+        value = _loads_surrogates(data)
+    if data.count(b"{") + data.count(b"[") > limit and depth(value, limit) > limit:
+        raise ValueError(f"nested more than {limit} deep")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _loads_surrogates(data: bytes) -> Any:
+    """The stdlib takes half surrogate pairs; a log line must not vanish because a client sent one."""
+    try:
+        value = json.loads(data, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    return orjson.loads(orjson.dumps(_mend(value)))
+
+
+def _mend(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_mend(item) for item in value]
+    if isinstance(value, dict):
+        return {_SURROGATES.sub("\ufffd", key): _mend(item) for key, item in value.items()}
+    if isinstance(value, int) and not -(1 << 63) <= value < (1 << 64):
+        return float(value)
+    return value
+
+
+def _literal(spelled: str) -> Literal:
+    made = Literal(spelled)
+    made.text = spelled
+    return made
+
+
+def _literal_int(spelled: str) -> int | Literal:
+    return int(spelled) if len(spelled) <= _INT64_DIGITS else _literal(spelled)
+
+
+def loads_literal(data: bytes) -> Any:
+    """Decode keeping the spelling of numbers (`Literal`) where Python's own types would lose it."""
+    value = json.loads(data, parse_float=_literal, parse_int=_literal_int, parse_constant=_no_constant)
+    return value
+
+
+def drop_literals(value: Any) -> Any:
+    """The same data with plain numbers, for what no text field took."""
+    if isinstance(value, Literal):
+        if _CANONICAL.match(value.text) and len(value.text) <= 20:
+            whole = int(value.text)
+            return whole if -(1 << 63) <= whole < (1 << 64) else float(value)
+        return float(value)
+    if value.__class__ is dict:
+        for key, item in value.items():
+            if item.__class__ is not str:
+                value[key] = drop_literals(item)
+    elif value.__class__ is list:
+        value[:] = [drop_literals(item) for item in value]
+    return value
+
+
+# --- validate -------------------------------------------------------------------------------------------
+
+_Check = Callable[[str], bool]
+
+
+def _family_check(family: str, make: Callable[[str], Any]) -> _Check:
+    def check(text: str) -> bool:
+        try:
+            made = make(text)
+        except ValueError:
+            return False
+        return family == "any" or made.version == (4 if family == "ipv4" else 6)
+
+    return Memo(check).__getitem__
+
+
+def address_check(ip: str, cidr: str) -> tuple[_Check, str]:
+    """(whether a text is such an address or range, what was wanted, in words). Either of the two suffices."""
+    checks: list[_Check] = []
+    words: list[str] = []
+    if ip:
+        checks.append(_family_check(ip, ipaddress.ip_address))
+        words.append("IP address" if ip == "any" else f"{ip} address")
+    if cidr:
+        checks.append(
+            _family_check(cidr, lambda text: ipaddress.ip_network(text if "/" in text else "", strict=False))
+        )
+        words.append("CIDR range" if cidr == "any" else f"{cidr} CIDR range")
+    return (lambda text: any(check(text) for check in checks)), " or ".join(words)

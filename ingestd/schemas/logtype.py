@@ -1,0 +1,58 @@
+"""A log type ready for use: its schema, and what was compiled from it on first need."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from ingestd.model import Column
+from ingestd.schemas import compile as compile_, spec
+from ingestd.schemas.columns import columns_of
+from ingestd.schemas.strays import Strays
+from ingestd.schemas.textreader import TextSchema
+from ingestd.schemas.transforms import preparation
+
+
+class LogType:
+    """One schema, compiled lazily: a daemon uses a handful of the log types that it knows."""
+
+    def __init__(self, schema: spec.Schema) -> None:
+        self.schema = schema
+        self.name = schema.name
+        self.prepare = preparation(schema)
+        self.strays = Strays(schema)
+        self.known = frozenset(name for field in schema.fields for name in (field.source, field.name))
+        """Keys at the top of a record that the schema declares."""
+        self.required = tuple(
+            (field.source, field.name) for field in schema.fields if field.required and not _made(field)
+        )
+        self.listed = tuple(
+            field.source for field in schema.fields if field.value.validate is not None and field.value.validate.allow
+        )
+        """Keys whose values must be of a list: what tells look-alikes apart."""
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns of the table."""
+        return columns_of(self.schema)
+
+    @cached_property
+    def normalise(self) -> compile_.Normalise:
+        """The compiled function for decoded events."""
+        return compile_.compile_normalise(self.schema, self.strays)
+
+    @cached_property
+    def text(self) -> TextSchema:
+        """The compiled text parser; only for schemas that have one."""
+        return TextSchema(self.schema, self.strays, self.prepare, self.normalise)
+
+    def apply(self, event: dict[str, Any], keep: bool) -> str:  # noqa: FBT001 - passed on to generated code
+        """Transform and normalise a decoded event in place; returns its event time or `""`."""
+        if self.prepare is not None:
+            self.prepare(event)
+        return self.normalise(event, keep)
+
+
+def _made(field: spec.Field) -> bool:
+    """Whether a transformation may put the field there, so that its key in the record says nothing."""
+    return field.copy is not None or field.concat is not None or field.split is not None

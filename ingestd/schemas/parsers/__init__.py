@@ -1,0 +1,1 @@
+"""Text parsers: each cuts one line into texts by field name. One file per parser."""

@@ -1,0 +1,276 @@
+"""Records of one object → normalised events. `Session.read` is the hot path, and never raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+
+from ingestd import model
+from ingestd.schemas import coerce, timestamps
+from ingestd.schemas.coerce import Misfit, NeedLiterals
+from ingestd.schemas.logtype import LogType
+
+if TYPE_CHECKING:
+    from ingestd.schemas.classifier import Classifier
+
+Event = dict[str, Any]
+
+_MOST_ELEMENTS = 0xFFFF  # sub-ordinals have four hex digits
+_MOST_DETAIL = 2000
+_CLOCK_SECS = 0.05  # how old p_parse_time may be
+
+
+class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same for all records of one object."""
+
+    identity: str
+    source_id: str = ""
+    source_label: str = ""
+    origin: dict[str, str] = {}
+    """`p_source_file`."""
+    keep_unknown: bool | None = None
+    """Whether unknown fields stay; None asks the schema."""
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """The record is no event. `reason` is a snake_case word: `not_utf8`, `invalid_json`, `not_an_object`,
+    `invalid` (of the one log type that it could be), `unclassified` (of none of several), `internal_error`."""
+
+    reason: str
+    detail: str
+    """For a person; with several candidates why it is none of them."""
+    log_type: str = ""
+    """Set when there was one candidate."""
+
+
+Result = Event | list["Event | Rejected"] | Rejected | None
+
+
+class Session:
+    """Reads the records of one object, in the order of their ordinals."""
+
+    def __init__(self, classifier: Classifier, info: SessionInfo, clock: Callable[[], float]) -> None:
+        self._candidates = classifier
+        self._clock = clock
+        self._stale = float("-inf")
+        self._parse_time = ""
+        self._prefix = model.row_id_prefix(info.identity)
+        self._newest: dict[str, str] = {}
+        self._info = info
+        self._constants = {name: self._constant_fields(name) for name in classifier.names}
+        self._keeps = {
+            kind.name: kind.schema.keep_unknown if info.keep_unknown is None else info.keep_unknown
+            for kind in (*classifier.jsons, *classifier.texts)
+        }
+        several = len(classifier.names) > 1
+        self._readers = [(kind, kind.text.reader(exact=several)) for kind in classifier.texts]
+        only = classifier.jsons[0] if classifier.jsons and not several else None
+        self._only = only
+        self._only_keep = only is not None and self._keeps[only.name]
+
+    def _constant_fields(self, log_type: str) -> Event:
+        info = self._info
+        return {
+            "p_log_type": log_type,
+            "p_schema_version": 0,
+            "p_source_id": info.source_id,
+            "p_source_label": info.source_label,
+            "p_source_file": info.origin,
+        }
+
+    @property
+    def newest(self) -> dict[str, float]:
+        """Newest event time per log type so far, in seconds since 1970."""
+        return {name: timestamps.to_epoch(text) for name, text in self._newest.items()}
+
+    # --- one record -----------------------------------------------------------------------------------
+
+    def read(self, data: Any, ordinal: int, header: Event | None = None) -> Result:
+        """The event in `data` (bytes-like); a list when the record was an array of events; None for a line
+        that is no row (blank, a header line, a comment). `header` becomes `p_header`. Never raises.
+
+        A record of one JSON log type comes through here in one go; all else goes the long way below.
+        """
+        if data.__class__ is not bytes:
+            data = bytes(data)
+        only = self._only
+        try:
+            if only is None:
+                return self._read_any(data, ordinal, header)
+            record = orjson.loads(data)
+            if record.__class__ is dict and data.count(b"{") + data.count(b"[") <= coerce.MAX_DEPTH:
+                event_time = only.apply(record, self._only_keep)
+                return self._finish(only, record, event_time, ordinal, 0, header)
+        except Misfit as misfit:
+            return Rejected("invalid", str(misfit), self._candidates.name)
+        except (NeedLiterals, orjson.JSONDecodeError):
+            pass
+        except Exception as error:  # noqa: BLE001 - one record must not stop its neighbours
+            return self._broken(error)
+        try:
+            return self._read_any(data, ordinal, header)
+        except Exception as error:  # noqa: BLE001 - the same
+            return self._broken(error)
+
+    def prime(self, data: Any) -> None:
+        """Look at the object's first record when it is not read again, for the sake of a header line."""
+        if self._readers:
+            self.read(data, 0)
+
+    def _finish(
+        self, kind: LogType, event: Event, event_time: str, ordinal: int, sub: int, header: Event | None
+    ) -> Event:
+        now = self._clock()
+        if not self._stale - _CLOCK_SECS <= now < self._stale:
+            self._parse_time = _text_of(now)
+            self._stale = now + _CLOCK_SECS
+        event.update(self._constants[kind.name])
+        event["p_row_id"] = f"{self._prefix}{ordinal:08x}{sub:04x}"
+        event["p_parse_time"] = self._parse_time
+        if event_time:
+            event["p_event_time"] = event_time
+            if event_time > self._newest.get(kind.name, ""):
+                self._newest[kind.name] = event_time
+        else:
+            event["p_event_time"] = self._parse_time
+        if header is not None:
+            event["p_header"] = header
+        return event
+
+    def _broken(self, error: Exception) -> Rejected:
+        """A record that an oversight of ours could not handle."""
+        return Rejected("internal_error", f"{type(error).__name__}: {error}"[:_MOST_DETAIL], self._candidates.name)
+
+    # --- any record -----------------------------------------------------------------------------------
+
+    def _read_any(self, data: bytes, ordinal: int, header: Event | None) -> Result:
+        start = data.lstrip()[:1]
+        if not start:
+            return None
+        refused: list[str] = []
+        if self._candidates.jsons and start in {b"{", b"["}:
+            found = self._read_json(data, ordinal, header)
+            if not isinstance(found, Rejected) or not self._readers:
+                return found
+            refused.append(found.detail)
+        elif not self._readers:
+            return self._no_object(data)
+        return self._read_text(data, ordinal, header, refused)
+
+    def _no_object(self, data: bytes) -> Rejected:
+        try:
+            value = coerce.loads(data)
+        except ValueError as error:
+            return self._undecodable(data, error)
+        return Rejected(
+            "not_an_object", f"expected a JSON object, found {coerce.kind_of(value)}", self._candidates.name
+        )
+
+    def _undecodable(self, data: bytes, error: ValueError) -> Rejected:
+        try:
+            data.decode()
+        except UnicodeDecodeError as bad:
+            detail = f"byte {bad.start} is not UTF-8: 0x{data[bad.start]:02x}"
+            return Rejected("not_utf8", detail, self._candidates.name)
+        return Rejected("invalid_json", str(error)[:_MOST_DETAIL], self._candidates.name)
+
+    def _read_json(self, data: bytes, ordinal: int, header: Event | None) -> Result:
+        try:
+            record = coerce.loads(data)
+        except ValueError as error:
+            return self._undecodable(data, error)
+        if record.__class__ is dict:
+            return self._classify(record, _Again(data), ordinal, 0, header)
+        if len(record) > _MOST_ELEMENTS:
+            return Rejected("invalid_json", f"an array of {len(record)} events in one record; at most {_MOST_ELEMENTS}",
+                            self._candidates.name)  # fmt: skip
+        results: list[Event | Rejected] = []
+        for sub, element in enumerate(record):
+            if element.__class__ is dict:
+                results.append(self._classify(element, _Again(data, sub), ordinal, sub, header))
+            else:
+                found = f"element {sub} of the array is no object but {coerce.kind_of(element)}"
+                results.append(Rejected("not_an_object", found, self._candidates.name))
+        return results
+
+    def _classify(
+        self, record: Event, again: _Again, ordinal: int, sub: int, header: Event | None
+    ) -> Event | Rejected:
+        """The best candidate that fits. A try may leave the record half changed: the next gets a fresh one."""
+        only = self._only
+        order = self._candidates.shapes.order(record) if only is None else (only,)
+        shape = dict.fromkeys(record)
+        refused: list[str] = []
+        for kind in order:
+            try:
+                event, event_time = self._fit(kind, record if record is not None else again.record(), again)
+            except Misfit as misfit:
+                refused.append(f"{kind.name}: {misfit}")
+                record = None  # type: ignore[assignment] # half changed
+                continue
+            return self._finish(kind, event, event_time, ordinal, sub, header)
+        if only is not None:
+            return Rejected("invalid", refused[0].removeprefix(f"{only.name}: "), only.name)
+        refused.extend(self._candidates.shapes.refusals(shape))
+        return Rejected("unclassified", _reasons(refused))
+
+    def _fit(self, kind: LogType, record: Event, again: _Again) -> tuple[Event, str]:
+        keep = self._keeps[kind.name]
+        try:
+            return record, kind.apply(record, keep)
+        except NeedLiterals:
+            record = again.record(literal=True)
+            event_time = kind.apply(record, keep)
+            return coerce.drop_literals(record), event_time
+
+    def _read_text(self, data: bytes, ordinal: int, header: Event | None, refused: list[str]) -> Result:
+        try:
+            line = data.decode()
+        except UnicodeDecodeError as error:
+            return self._undecodable(data, error)
+        line = line.rstrip("\r\n")
+        no_row = False
+        for kind, reader in self._readers:
+            try:
+                found = reader.read(line, ordinal, self._keeps[kind.name])
+            except Misfit as misfit:
+                refused.append(f"{kind.name}: {misfit}")
+                continue
+            if found is not None:
+                return self._finish(kind, found[0], found[1], ordinal, 0, header)
+            no_row = True  # a header or comment for this log type; another may see an event in it
+        if no_row:
+            return None
+        name = self._candidates.name
+        if name:
+            return Rejected("invalid", refused[-1].removeprefix(f"{name}: "), name)
+        return Rejected("unclassified", _reasons(refused))
+
+
+class _Again:
+    """Decodes a record anew, or one element of it."""
+
+    __slots__ = ("_data", "_element")
+
+    def __init__(self, data: bytes, element: int | None = None) -> None:
+        self._data = data
+        self._element = element
+
+    def record(self, *, literal: bool = False) -> Event:
+        """A fresh copy; with `literal`, numbers keep their spelling."""
+        value = coerce.loads_literal(self._data) if literal else coerce.loads(self._data)
+        found: Event = value if self._element is None else value[self._element]
+        return found
+
+
+def _reasons(refused: list[str]) -> str:
+    text = "; ".join(refused) if refused else "no log type is possible here"
+    return text if len(text) <= _MOST_DETAIL else f"{text[:_MOST_DETAIL]}… ({len(refused)} log types)"
+
+
+def _text_of(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S.%f000")

@@ -1,0 +1,117 @@
+"""Fields that a record has and its schema does not: found again by a walk, only when there are any.
+
+They stay in the event (names spelled as columns), so that rules see them, and their values are gathered under
+`p_unknown_fields`, dotted path → value, so that the lake loses nothing. Top-level names that begin with `p_`
+are ours: they never stay in the event.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ingestd.schemas import spec
+from ingestd.schemas.transliterate import column_name
+
+_MOST_PATHS = 1000
+"""Paths whose values are gathered one by one; what is beyond goes together under `…`."""
+_MOST_COUNTED = 500
+_INDEX = re.compile(r"\[\d+\]")
+
+
+class Strays:
+    """Called with the event after its declared fields are done."""
+
+    __slots__ = ("_root", "counts")
+
+    def __init__(self, schema: spec.Schema) -> None:
+        self._root = _Level(schema.fields)
+        self.counts: dict[str, int] = {}
+        """Records per path (array indexes left out) since someone last emptied it, for reports of drift."""
+
+    def __call__(self, event: dict[str, Any], keep: bool) -> None:  # noqa: FBT001 - generated code calls it
+        """Gather the unknown fields of `event`; without `keep`, drop them."""
+        found: dict[str, Any] = {}
+        for name in [name for name in event if name[:2].lower() == "p_"]:
+            found[name] = event.pop(name)
+        self._root.gather(event, "", found)
+        self._count(found)
+        if not found:
+            return
+        if keep:
+            self._root.spell(event)
+            event["p_unknown_fields"] = found
+        else:
+            self._root.drop(event)
+
+    def _count(self, found: dict[str, Any]) -> None:
+        counts = self.counts
+        for path in found:
+            general = _INDEX.sub("[]", path) if "[" in path else path
+            if general in counts or len(counts) < _MOST_COUNTED:
+                counts[general] = counts.get(general, 0) + 1
+
+
+class _Level:
+    __slots__ = ("folded", "known", "nested")
+
+    def __init__(self, fields: tuple[spec.Field, ...]) -> None:
+        self.known = frozenset(field.name for field in fields)
+        self.folded = frozenset(field.name.lower() for field in fields)
+        self.nested = [(field.name, level) for field in fields if (level := _level_below(field.value)) is not None]
+
+    def gather(self, box: dict[str, Any], path: str, found: dict[str, Any]) -> None:
+        """Put the unknown values of the object into `found`; those that are null go away."""
+        if not self.known.issuperset(box):
+            for name in [name for name in box if name not in self.known]:
+                if box[name] is None:
+                    del box[name]
+                else:
+                    _put(found, path + name, box[name])
+        for name, level in self.nested:
+            for at, inner in _objects(box.get(name), path + name):
+                level.gather(inner, at + ".", found)
+
+    def spell(self, box: dict[str, Any]) -> None:
+        """Give unknown fields their column names; one that would be a known field's other spelling goes."""
+        for name in [name for name in box if name not in self.known]:
+            plain = column_name(name)
+            if plain.lower() in self.folded or (plain != name and plain in box):
+                del box[name]
+            elif plain != name:
+                box[plain] = box.pop(name)
+        for name, level in self.nested:
+            for _, inner in _objects(box.get(name), ""):
+                level.spell(inner)
+
+    def drop(self, box: dict[str, Any]) -> None:
+        """Remove unknown fields."""
+        for name in [name for name in box if name not in self.known]:
+            del box[name]
+        for name, level in self.nested:
+            for _, inner in _objects(box.get(name), ""):
+                level.drop(inner)
+
+
+def _put(found: dict[str, Any], path: str, value: Any) -> None:
+    if len(found) < _MOST_PATHS:
+        found[path] = value
+    else:
+        found.setdefault("…", []).append([path, value])
+
+
+def _objects(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects in a value, through arrays, each with its path."""
+    if value.__class__ is dict:
+        yield path, value
+    elif value.__class__ is list:
+        for at, item in enumerate(value):
+            yield from _objects(item, f"{path}[{at}]")
+
+
+def _level_below(value: spec.Value) -> _Level | None:
+    """The level of objects inside the value, through any arrays."""
+    while value.element is not None:
+        value = value.element
+    return _Level(value.fields) if value.kind == "object" else None
