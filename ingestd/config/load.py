@@ -198,6 +198,8 @@ def examine(
     loaded = Loaded(Path(file).absolute(), os.environ if environment is None else environment)
     loaded.read()
     loaded.validate()
+    if not loaded.value and loaded.problems:
+        return loaded
     try:
         for path, message, hint in check.findings(loaded.root, loaded.value, log_types):
             loaded.problem(message, path, hint)

@@ -181,6 +181,8 @@ class DetectionOverride(Model):
     """Length of the window."""
     destinations: tuple[str, ...] | None = None
     """Names of destinations, in place of the detection's own; an empty list sends to nobody."""
+    filter: tuple[dict[str, Any], ...] | None = None
+    """Conditions in the language of InlineFilters, added to the detection's own: other events are not looked at."""
 
 
 class DetectionsConfig(Model):
@@ -289,14 +291,14 @@ class LimitsConfig(Model):
     """Bounds on hostile input. What is past a bound is rejected with the reason; its neighbours go on."""
 
     max_record_bytes: Annotated[Bytes, Field(ge=1_024)] = 16_777_216
-    """Longest record. CloudTrail's longest are 256 KiB, a VPC endpoint policy dump may reach megabytes."""
-    max_depth: Annotated[int, Field(ge=8, le=250)] = 200
-    """Deepest nesting of JSON. The JSON writer of the lake ends at 254."""
-    max_ratio: Annotated[int, Field(ge=10)] = 1_000
-    """Highest ratio of plain to compressed bytes. Text of equal lines stays under 200."""
-    max_object_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 1_099_511_627_776
-    """Most plain bytes of one object."""
-    reject_payload_bytes: Annotated[Bytes, Field(le=1_048_576)] = 65_536
+    """Longest record. The largest legitimate ones (Kubernetes audit) are about 1.5 MiB."""
+    max_depth: Annotated[int, Field(ge=8, le=254)] = 254
+    """Deepest nesting of JSON; the JSON writer of the lake ends there."""
+    max_ratio: Annotated[int, Field(ge=10)] = 500
+    """Highest ratio of plain to compressed bytes. Audit logs reach 50, text of equal lines 300, bombs 1,000."""
+    max_plain_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 68_719_476_736
+    """Most plain bytes of one compressed object, whatever the ratio."""
+    payload_bytes: Annotated[Bytes, Field(le=1_048_576)] = 4_096
     """How much of a rejected record is kept in the table `rejects`."""
 
 

@@ -172,3 +172,10 @@ def forget(**labels: str) -> None:
     for declared in CATALOGUE:
         if labels.keys() <= declared.labels.keys():
             declared.metric.remove_by_labels(labels)
+
+
+def total(metric: Counter | Gauge, **labels: str) -> float:
+    """Sum of a metric's series, of those that carry these label values."""
+    wanted = labels.items()
+    samples = (sample for family in metric.collect() for sample in family.samples)
+    return sum(sample.value for sample in samples if wanted <= sample.labels.items())

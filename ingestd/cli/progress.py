@@ -1,0 +1,53 @@
+"""The progress bar of `ingestd run --once`. It reads the metrics, so that the daemon knows nothing of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+REFRESH_SECS = 0.2
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Show the bar on stderr while the block runs."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = progress.add_task("messages", total=None, facts="")
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(REFRESH_SECS):
+            done, total, facts = _now()
+            progress.update(task, completed=done, total=total, facts=facts)
+
+    with progress:
+        thread = threading.Thread(target=follow, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def _now() -> tuple[float, float, str]:
+    """Messages finished, messages known of, and what came out of them."""
+    from ingestd.telemetry import catalogue
+
+    done = catalogue.total(catalogue.MESSAGES, outcome="acked")
+    open_ = catalogue.total(catalogue.MESSAGES_IN_FLIGHT) + catalogue.total(catalogue.QUEUE_DEPTH)
+    records = catalogue.total(catalogue.RECORDS, outcome="ok")
+    alerts = catalogue.total(catalogue.ALERTS_RAISED)
+    return done, done + open_, f"{records:,.0f} events, {alerts:,.0f} alerts"
