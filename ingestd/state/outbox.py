@@ -140,9 +140,12 @@ def release(tx: Transaction, owners: Sequence[str]) -> None:
     )
 
 
-def lease_owners(tx: Transaction) -> list[str]:
-    """Everyone who holds a lease."""
-    sql = "SELECT DISTINCT lease_owner FROM alert_outbox WHERE status = 'pending' AND lease_owner <> ''"
+def orphaned(tx: Transaction) -> list[str]:
+    """Owners of leases that are not, or no longer, the epoch of a registered instance."""
+    sql = (
+        "SELECT DISTINCT lease_owner FROM alert_outbox WHERE status = 'pending' AND lease_owner <> ''"
+        " AND lease_owner NOT IN (SELECT CAST(epoch AS TEXT) FROM instances)"
+    )
     return [owner for (owner,) in tx.execute(sql)]
 
 
