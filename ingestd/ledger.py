@@ -4,8 +4,8 @@
       └─────► release | failed
 
 A daemon registers under an epoch, and holds a file lock where all daemons are on one host. Claims and prepared
-batches belong to the epoch. When the lock is free (or, without locks, the lease has run out), any other daemon
-may end the epoch: its claims are free, its prepared batches aborted, its committed batches published by whoever
+batches belong to the epoch. When the lock is free, or the lease has long run out, any other daemon ends the epoch:
+its claims are free, its prepared batches aborted, its committed batches published by whoever
 calls `recover`. A daemon that was only asleep finds its epoch gone, and that nothing it prepared was committed.
 
 Every method that reaches the state may raise `Retryable`; all may be repeated.
@@ -20,13 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from ingestd.errors import BatchRefused, Permanent, Retryable
+from ingestd.errors import BatchRefused, IngestdError, Permanent, Retryable
 from ingestd.model import BatchPlan, Growth
 from ingestd.state import batches, claims, instances, messages, objects
 from ingestd.state.base import State, Transaction
 from ingestd.state.claims import Claim, Wish
 from ingestd.state.instances import Instance
-from ingestd.state.locks import HeldLock, is_free
+from ingestd.state.membership import Membership
 from ingestd.state.recent import Recent
 
 __all__ = ["Claim", "Ledger"]
@@ -41,29 +41,21 @@ class Ledger:
     """See the module. All methods are called from one event loop."""
 
     def __init__(
-        self,
-        state: State,
-        lock: HeldLock | None,
-        *,
-        lease_secs: float,
-        message_dedup_secs: float,
-        clock: Callable[[], float],
+        self, state: State, member: Membership, *, message_dedup_secs: float, clock: Callable[[], float]
     ) -> None:
         self.trouble = ""
         """Why the lease could not be renewed just now; empty when all is well."""
         self._state = state
-        self._lock = lock
-        self._lease_secs = lease_secs
+        self._member = member
         self._message_dedup_secs = message_dedup_secs
         self._clock = clock
-        self._epoch = 0
         self._held: dict[str, asyncio.Event] = {}
         """What is claimed here, with the event of the claim's end."""
         self._unsure: set[str] = set()
         """What may be claimed in the state without being held, as an answer was lost: freed with the next renewal."""
         self._recent: Recent | None = None
         self._loading = asyncio.Lock()
-        self._renewal: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = asyncio.create_task(self._renew_for_ever(), name="ledger-lease")
 
     @classmethod
     async def open(
@@ -78,16 +70,8 @@ class Ledger:
         """Register this daemon. `instance_dir` holds the lock files and is the same folder for all daemons of
         the state; None when they are on several hosts, where the lease alone tells who is alive.
         """
-        lock = HeldLock.take(instance_dir) if instance_dir else None
-        ledger = cls(state, lock, lease_secs=lease_secs, message_dedup_secs=message_dedup_secs, clock=clock)
-        try:
-            await ledger._register()
-        except BaseException:
-            if lock:
-                lock.release()
-            raise
-        ledger._renewal = asyncio.create_task(ledger._renew_for_ever(), name="ledger-lease")
-        return ledger
+        member = await Membership.enter(state, instance_dir, lease_secs, clock)
+        return cls(state, member, message_dedup_secs=message_dedup_secs, clock=clock)
 
     async def close(self) -> None:
         """End the epoch: claims are free, prepared batches aborted. Idempotent; the state stays open."""
@@ -97,18 +81,10 @@ class Ledger:
         with suppress(asyncio.CancelledError):
             await self._renewal
         self._renewal = None
-        epoch, now = self._epoch, self._clock()
-
-        def end(tx: Transaction) -> None:
-            instances.remove(tx, epoch)
-            batches.abort_orphans(tx, now)
-
         try:
-            await self._state.transact(end)
+            await self._member.leave()
         finally:
             self._let_go_of_all()
-            if self._lock:
-                self._lock.release()
 
     # --- claims ---
 
@@ -130,13 +106,12 @@ class Ledger:
                 identity=identity,
                 source=source,
                 url=_printable(url),
-                epoch=self._epoch,
+                epoch=self._member.epoch,
                 may_grow=may_grow,
                 grown_from=grown_from,
             )
             answer = await self._claim(wish)
-            if isinstance(answer, Instance) and self._is_dead(answer):
-                await self._end(answer)
+            if isinstance(answer, Instance) and await self._member.end_if_dead(answer):
                 answer = await self._claim(wish)
             granted = isinstance(answer, Claim) and answer.status == "granted"
         except BaseException:
@@ -200,7 +175,7 @@ class Ledger:
 
     async def failed(self, identity: str, reason: str) -> int:
         """End the claim because of the object's own failure, and count it; how many there are now."""
-        epoch, now, text = self._epoch, self._clock(), _printable(reason)
+        epoch, now, text = self._member.epoch, self._clock(), _printable(reason)
         attempts = await self._state.transact(
             lambda tx: objects.count_failure(tx, identity, epoch, reason=text, now=now)
         )
@@ -229,7 +204,7 @@ class Ledger:
         Raises `BatchRefused`, which names the objects in the way, when one of them is not claimed by this daemon
         (any more), or when an ordinal is committed, in another batch, or twice in this one.
         """
-        epoch, now = self._epoch, self._clock()
+        epoch, now = self._member.epoch, self._clock()
 
         def work(tx: Transaction) -> None:
             if instances.find(tx, epoch) is None:
@@ -270,14 +245,18 @@ class Ledger:
     async def recover(self) -> list[BatchPlan]:
         """Take over from daemons that died: their prepared batches are aborted; their committed ones are answered,
         each to one caller only, which then publishes its files and calls `published`."""
-        await self._end_the_dead()
-        epoch, now = self._epoch, self._clock()
+        await self._member.end_the_dead()
+        epoch, now = self._member.epoch, self._clock()
 
         def work(tx: Transaction) -> list[BatchPlan]:
             batches.abort_orphans(tx, now)
             return batches.adopt_orphans(tx, epoch)
 
         return await self._state.transact(work)
+
+    async def unfinished(self) -> set[str]:
+        """Batches of anyone that are prepared, or committed and not yet published: their staged files are needed."""
+        return set(await self._state.read(batches.unfinished))
 
     async def sweep(self, retention_secs: float) -> int:
         """Forget what was last touched longer ago than that, in small steps; how many rows."""
@@ -295,34 +274,26 @@ class Ledger:
                 swept += rows
         return swept
 
-    # --- instances ---
-
-    async def _register(self) -> None:
-        lock_file = self._lock.path.name if self._lock else ""
-        now, until = self._clock(), self._clock() + self._lease_secs
-        self._epoch = await self._state.transact(lambda tx: instances.register(tx, lock_file, now, until))
+    # --- the lease ---
 
     async def _renew_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(self._lease_secs / 4)
+            await asyncio.sleep(self._member.lease_secs / 4)
             try:
                 await self.renew()
                 self.trouble = ""
-            except Retryable as error:
+            except IngestdError as error:
                 self.trouble = str(error)
 
     async def renew(self) -> None:
         """Extend the lease, free what was left claimed, end the epochs of daemons that died. Called regularly."""
-        epoch, until = self._epoch, self._clock() + self._lease_secs
-        if not await self._state.transact(lambda tx: instances.renew(tx, epoch, until)):
-            # We were asleep for so long that we were taken for dead.
+        if not await self._member.renew():
             self._let_go_of_all()
-            await self._register()
         await self._free_unsure(list(self._unsure))
-        await self._end_the_dead()
+        await self._member.end_the_dead()
 
     async def _free_unsure(self, identities: list[str]) -> None:
-        epoch, wanted = self._epoch, [identity for identity in identities if identity not in self._held]
+        epoch, wanted = self._member.epoch, [identity for identity in identities if identity not in self._held]
         if not wanted:
             return
 
@@ -332,29 +303,6 @@ class Ledger:
 
         await self._state.transact(work)
         self._unsure.difference_update(wanted)
-
-    async def _end_the_dead(self) -> None:
-        for instance in await self._state.read(instances.list_all):
-            if instance.epoch != self._epoch and self._is_dead(instance):
-                await self._end(instance)
-
-    def _is_dead(self, instance: Instance) -> bool:
-        return instance.lease_until < self._clock() or self._lock_is_free(instance)
-
-    def _lock_is_free(self, instance: Instance) -> bool:
-        return bool(self._lock and instance.lock_file and is_free(self._lock.path.parent / instance.lock_file))
-
-    async def _end(self, instance: Instance) -> None:
-        """End a dead daemon's epoch, unless it has shown itself alive meanwhile."""
-        now, free = self._clock(), self._lock_is_free(instance)
-
-        def work(tx: Transaction) -> None:
-            instances.remove_dead(tx, instance.epoch, now, lock_is_free=free)
-            batches.abort_orphans(tx, now)
-
-        await self._state.transact(work)
-        if free and self._lock:
-            (self._lock.path.parent / instance.lock_file).unlink(missing_ok=True)
 
     def _let_go(self, identity: str) -> None:
         if ended := self._held.pop(identity, None):

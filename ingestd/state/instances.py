@@ -67,9 +67,9 @@ def remove(tx: Transaction, epoch: int) -> None:
     tx.execute("DELETE FROM instances WHERE epoch = :epoch", {"epoch": epoch})
 
 
-def remove_dead(tx: Transaction, epoch: int, now: float, *, lock_is_free: bool) -> None:
-    """Let the epoch of a dead daemon end, unless it has renewed its lease since it was looked at."""
-    if lock_is_free:
-        remove(tx, epoch)
-    else:
-        tx.execute("DELETE FROM instances WHERE epoch = :epoch AND lease_until < :now", {"epoch": epoch, "now": now})
+def remove_expired(tx: Transaction, epoch: int, expired_before: float) -> None:
+    """Let an epoch end whose lease ran out before that moment; nothing happens when it was renewed since."""
+    tx.execute(
+        "DELETE FROM instances WHERE epoch = :epoch AND lease_until < :before",
+        {"epoch": epoch, "before": expired_before},
+    )

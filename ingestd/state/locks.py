@@ -34,16 +34,16 @@ class HeldLock:
             self._descriptor = -1
 
 
-def is_free(path: Path) -> bool:
-    """Whether the lock file is there and nobody holds it. A missing file proves nothing: False."""
+def is_held(path: Path) -> bool | None:
+    """Whether a living process holds the lock file; None when there is no such file, which proves nothing."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return True
     finally:
         os.close(descriptor)
-    return True
+    return False

@@ -12,6 +12,8 @@ from ingestd.state.schema import STEPS, Step
 
 BUSY_SECS = 10.0
 """How long a statement waits for another process's transaction before it gives up."""
+CHECKPOINT_WAIT_SECS = 1.0
+"""How long a checkpoint, which keeps writers waiting, waits for somebody who is reading."""
 WAL_KEPT_BYTES = 64 * 1024 * 1024
 """A write-ahead log that grew beyond this is cut back to it after a checkpoint."""
 
@@ -133,7 +135,11 @@ def checkpoint(connection: sqlite3.Connection) -> None:
     Not the automatic checkpoint, which runs beside other processes' writes: in SQLite before 3.51.3 a write at
     the wrong moment of such a checkpoint damages the database (https://sqlite.org/wal.html#walresetbug).
     """
-    connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+    connection.execute(f"PRAGMA busy_timeout = {int(CHECKPOINT_WAIT_SECS * 1000)}")
+    try:
+        connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECS * 1000)}")
 
 
 def code_of(error: sqlite3.Error) -> int | None:
