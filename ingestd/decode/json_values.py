@@ -1,0 +1,67 @@
+"""Records that are JSON values one after the other: JSON lines, pretty-printed, or with nothing between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Final
+
+import msgspec
+
+from ingestd.decode.block import Block, Fatal
+from ingestd.decode.json_input import END, JsonFramer, Wait
+from ingestd.decode.text import text_block
+
+_decode_lines: Final = msgspec.json.Decoder(msgspec.Raw).decode_lines
+_LINE_THAT_OPENS: Final = re.compile(rb"\n[\[{]")
+
+
+class JsonValuesFramer(JsonFramer):
+    """The `json` framing. After bytes that are not JSON it goes on at the next line that begins with a bracket."""
+
+    def parse(self) -> Generator[Block | None, None, None]:
+        """See `JsonFramer`."""
+        while True:
+            char = yield from self.input.next_char()
+            if char == END:
+                return
+            block = self._lines()
+            if block is not None:
+                yield block
+                continue
+            value = yield from self.input.value()
+            if value.reason == "truncated":
+                raise Fatal(value.reason, value.detail, payload=value.data)
+            yield self.value_block(value)
+            if value.reason == "invalid_json":
+                yield from self._resynchronise(value.bad_at)
+
+    def _lines(self) -> Block | None:
+        """All whole lines in hand, when each is one JSON value."""
+        inp = self.input
+        cut = inp.data.rfind(b"\n", inp.at) + 1
+        if not cut or cut - inp.at > self.limits.max_record_bytes:
+            return None
+        source = inp.data[inp.at : cut]
+        try:
+            slices = [bytes(raw) for raw in _decode_lines(source)]
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        block = text_block(slices, source, inp.offset, self.limits)
+        inp.at = cut
+        return block
+
+    def _resynchronise(self, bad_at: int) -> Wait[None]:
+        """Passes over bytes up to the next line that begins with a bracket."""
+        inp = self.input
+        inp.at += bad_at
+        while True:
+            match = _LINE_THAT_OPENS.search(inp.data, inp.at)
+            if match is not None:
+                inp.at = match.end() - 1
+                return
+            if inp.ended:
+                inp.at = len(inp.data)
+                return
+            inp.at = max(inp.at, len(inp.data) - 1)  # the line end may be there, the bracket not yet
+            yield None
