@@ -14,7 +14,7 @@ import hashlib
 import re
 import secrets
 import time
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ingestd.model import Table
 
@@ -23,6 +23,7 @@ NO_LOG_TYPE = "__HIVE_DEFAULT_PARTITION__"
 """Hive's name for a null key: rejects that fit no log type."""
 
 MAX_NAME_BYTES = 180
+_KEY = "p_log_type="
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -35,7 +36,7 @@ def folder(table: Table, log_type: str, day: str) -> str:
     """The folder of a table's rows of one log type and day. Raises ValueError when `day` is not `YYYY-MM-DD`."""
     if not _DAY.fullmatch(day):
         raise ValueError(f"not a day: {day!r}")
-    return f"{table}/p_log_type={_folder_name(log_type)}/p_event_date={day}"
+    return f"{table}/{log_type_folder(log_type)}/p_event_date={day}"
 
 
 def file_name(batch_id: str, number: int) -> str:
@@ -48,11 +49,16 @@ def staging_folder(batch_id: str) -> str:
     return f"{STAGING}/{batch_id}"
 
 
-def _folder_name(log_type: str) -> str:
+def log_type_folder(log_type: str) -> str:
+    """The folder of a log type within a table."""
     if not log_type:
-        return NO_LOG_TYPE
+        return f"{_KEY}{NO_LOG_TYPE}"
     name = quote(log_type, safe="")
-    if len(name) <= MAX_NAME_BYTES:
-        return name
-    digest = hashlib.blake2b(log_type.encode(), digest_size=8).hexdigest()
-    return f"{name[:MAX_NAME_BYTES]}~{digest}"
+    if len(name) > MAX_NAME_BYTES:
+        name = f"{name[:MAX_NAME_BYTES]}~{hashlib.blake2b(log_type.encode(), digest_size=8).hexdigest()}"
+    return _KEY + name
+
+
+def log_type_of(folder_name: str) -> str:
+    """The log type of such a folder (of a very long name, its beginning)."""
+    return unquote(folder_name.removeprefix(_KEY))
