@@ -209,10 +209,10 @@ class LakeConfig(Model):
     """Folder of the lake."""
     rotate_secs: Annotated[Seconds, Field(ge=1, le=3_600)] = 60
     """Longest time until received data is committed: how long a message is held, at least."""
-    rotate_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 268_435_456
+    rotate_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 67_108_864
     """Size of the buffered columns that makes a commit due. It bounds memory, twice over: the next batch fills
     while one is written."""
-    rotate_rows: Annotated[int, Field(ge=1_000)] = 2_000_000
+    rotate_rows: Annotated[int, Field(ge=1_000)] = 1_000_000
     """Number of buffered rows that makes a commit due."""
 
 
