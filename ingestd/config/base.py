@@ -31,7 +31,7 @@ class Model(BaseModel):
 def _scaled(value: Any, units: dict[str, float], examples: str) -> Any:
     if not isinstance(value, str):
         return value
-    number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+    number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value, re.ASCII)
     if number is None or number[2].lower() not in units:
         raise ValueError(f"not a number with a unit; write for example {examples}")
     return float(number[1]) * units[number[2].lower()]

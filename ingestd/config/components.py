@@ -53,4 +53,5 @@ def _unknown(kind: Kind, type_name: str) -> str:
     known = names(kind)
     close = difflib.get_close_matches(type_name, known, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown type {type_name!r} of {kind}, known are {', '.join(known) or 'none'}{meant}"
+    unknown = f"unknown type {type_name!r} of {kind}" if type_name else "`type` is required"
+    return f"{unknown}, known are {', '.join(known) or 'none'}{meant}"

@@ -168,7 +168,10 @@ class Loaded:
         elif kind == "missing":
             self.problem("this key is required", path)
         else:
-            self.problem(detail["msg"].removeprefix("Value error, ").removeprefix("Input "), existing)
+            self.problem(
+                detail["msg"].removeprefix("Value error, ").removeprefix("Input "),
+                path if kind == "unknown_type" else existing,
+            )
 
 
 def load(

@@ -10,7 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, SerializeAsAny, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ingestd import model
 from ingestd.config import components
@@ -313,6 +322,12 @@ class LoggingConfig(Model):
     """A line that repeats within this time is shown once and then counted; 0 shows all."""
 
 
+def _at_type(message: str) -> ValidationError:
+    """An error that stands at the key `type` of the component."""
+    what = PydanticCustomError("unknown_type", "{message}", {"message": message})
+    return ValidationError.from_exception_data("type", [InitErrorDetails(type=what, loc=("type",), input=None)])
+
+
 def _component(kind: components.Kind, base: type[Model]) -> PlainValidator:
     def validate(value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, base):
@@ -320,9 +335,11 @@ def _component(kind: components.Kind, base: type[Model]) -> PlainValidator:
         if not isinstance(value, dict):
             raise ValueError("a mapping with a `type` is expected here")  # noqa: TRY004 - pydantic collects ValueError
         type_name = value.get("type")
-        if not isinstance(type_name, str):
-            raise ValueError(f"`type` is missing; known are {', '.join(components.names(kind))}")  # noqa: TRY004
-        return components.load(kind, type_name).Config.model_validate(value, context=info.context)
+        try:
+            component = components.load(kind, type_name if isinstance(type_name, str) else "")
+        except components.UnknownType as error:
+            raise _at_type(str(error)) from None
+        return component.Config.model_validate(value, context=info.context)
 
     return PlainValidator(validate, json_schema_input_type=base)
 
