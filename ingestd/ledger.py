@@ -86,6 +86,11 @@ class Ledger:
         finally:
             self._let_go_of_all()
 
+    @property
+    def epoch(self) -> int:
+        """Number of this daemon's registration; another one after it was taken for dead."""
+        return self._member.epoch
+
     # --- claims ---
 
     async def claim(

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import msgspec
 
 from ingestd import notices, rejects
-from ingestd.alerts.windows import Alerts
+from ingestd.alerts.recorder import Alerts
 from ingestd.config.models import SourceConfig
 from ingestd.errors import AttemptFailed, Permanent, Retryable, Superseded
 from ingestd.holding import Holding
@@ -29,6 +29,7 @@ from ingestd.routes import route_for
 from ingestd.sources.base import Source
 from ingestd.stores.base import OpenObject, Store
 from ingestd.telemetry import occurrences
+from ingestd.telemetry.health import Component, Health
 from ingestd.workers.pool import Pool
 
 RECEIVE_WAIT_SECS = 1.0
@@ -56,22 +57,27 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
 class Keeper:
     """Takes what children return: first into the alert state, then into the lake."""
 
-    def __init__(self, alerts: Alerts, writer: Writer) -> None:
+    def __init__(self, alerts: Alerts, writer: Writer, health: Health) -> None:
         self._alerts = alerts
         self._writer = writer
+        self._health = health
 
     async def keep(self, result: ChunkResult) -> None:
         """A row in the lake implies that its alert is durable; hence the order."""
         alert_ids = await self._alerts.record(result.matches)
         await self._writer.add(result, alert_ids)
+        self._health.moved()
         occurrences.chunk_returned(result)
 
 
 class Pipeline:
     """One source at work: `run` until `stop`, or with `once` until nothing is left; then `drain`."""
 
-    def __init__(self, source: Source, config: SourceConfig, shared: Shared, *, reading_limit: int) -> None:
+    def __init__(
+        self, source: Source, config: SourceConfig, shared: Shared, component: Component, *, reading_limit: int
+    ) -> None:
         self.source = source
+        self._component = component
         self._config = config
         self._routes = config.to_routes()
         self._shared = shared
@@ -111,8 +117,11 @@ class Pipeline:
         if self._stopping.is_set():
             return []
         try:
-            return await self.source.receive(room, wait_secs)
+            received = await self.source.receive(room, wait_secs)
+            self._component.ok()
+            return received
         except Retryable as error:
+            self._component.failing(error)
             pause = error.retry_after or RECEIVE_WAIT_SECS
             occurrences.receive_failed(self.source.name, error, in_secs=pause)
             await asyncio.sleep(pause)
@@ -198,7 +207,9 @@ class Pipeline:
             else:
                 await self._attempt_failed(delivery, error)
         except Retryable as again:
-            await self._holding.give_back(delivery, again.retry_after or _back_off(delivery.receive_count), str(again))
+            await self._holding.give_back(
+                delivery, again.retry_after or _back_off(delivery.receive_count), str(again)
+            )
 
     async def _attempt_failed(self, delivery: Delivery, error: Exception) -> None:
         reason = error.reason if isinstance(error, AttemptFailed) else "internal_error"
@@ -229,7 +240,8 @@ class Pipeline:
 
     async def _open(self, ref: ObjectRef) -> OpenObject:
         store = self._store(ref)
-        ref = msgspec.structs.replace(ref, growth=await self._shared.ledger.predecessor(ref.url))
+        if store.objects_grow:
+            ref = msgspec.structs.replace(ref, growth=await self._shared.ledger.growth(ref.url))
         try:
             return await store.open(ref)
         except Superseded:
@@ -248,7 +260,7 @@ class Pipeline:
             opened.identity,
             source=self.source.name,
             url=opened.ref.url,
-            stored_bytes=opened.size,
+            may_grow=self._store(opened.ref).objects_grow,
             grown_from=opened.grown_from,
         )
         if claim.status == "done":
@@ -293,7 +305,12 @@ class Pipeline:
         return read
 
     def _committed(
-        self, url: str, identity: Identity, done: ObjectDone, committed: asyncio.Future[None], in_lake: asyncio.Future[None]
+        self,
+        url: str,
+        identity: Identity,
+        done: ObjectDone,
+        committed: asyncio.Future[None],
+        in_lake: asyncio.Future[None],
     ) -> None:
         error = asyncio.CancelledError() if in_lake.cancelled() else in_lake.exception()
         self._resolve(identity, committed, error)
@@ -321,6 +338,10 @@ class Pipeline:
     def _room_for_messages(self) -> int:
         return min(self._reading_limit - self._reading, self._config.max_held - len(self._holding))
 
+    def facts(self) -> dict[str, int]:
+        """For `/status`."""
+        return {"held": len(self._holding), "reading": self._reading}
+
     # --- stopping -------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
@@ -331,7 +352,9 @@ class Pipeline:
     async def drain(self, deadline: float) -> int:
         """Finish what was begun until `deadline` (monotonic), give the rest back; how many were given back."""
         while self._reading and time.monotonic() < deadline:
-            await asyncio.wait(self._deliveries, timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                self._deliveries, timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_COMPLETED
+            )
         self._shared.writer.request_commit("drain")
         if self._deliveries:
             await asyncio.wait(self._deliveries, timeout=max(0.0, deadline - time.monotonic()))

@@ -58,6 +58,8 @@ class Store(ABC):
     """Objects by reference. Called from one event loop; many reads may be under way at once."""
 
     name: str
+    objects_grow: bool = False
+    """Whether an object may be appended to: `open` then understands `ref.growth`."""
 
     @abstractmethod
     async def open(self, ref: ObjectRef, *, offset: int = 0) -> OpenObject:

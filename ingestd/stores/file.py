@@ -122,6 +122,7 @@ class FileStore(Store):
     """Reads `ref.key` (a path relative to the folder `ref.bucket`)."""
 
     name = "file"
+    objects_grow = True
 
     def __init__(self) -> None:
         self._digests: OrderedDict[tuple[str, Signature], str] = OrderedDict()

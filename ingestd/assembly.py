@@ -1,0 +1,106 @@
+"""From sections of the configuration to parts of the daemon."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+from ingestd.alerts.destinations.base import Destination
+from ingestd.alerts.outbox import LaneSettings
+from ingestd.config import components, convert
+from ingestd.config.models import HttpConfig, Root
+from ingestd.detections.kv import Request
+from ingestd.errors import Permanent
+from ingestd.lake.writer import WriterSettings
+from ingestd.sources.base import Source
+from ingestd.state.base import State
+from ingestd.state.kv import RuleStore
+from ingestd.telemetry import http
+from ingestd.workers.frames import Call
+from ingestd.workers.settings import CodeSpec, PoolSettings
+
+
+def pool_settings(root: Root) -> PoolSettings:
+    """How many workers, and what each may use."""
+    section = root.workers
+    return PoolSettings(
+        workers=section.count or len(os.sched_getaffinity(0)),
+        memory_bytes=section.memory_bytes,
+        rule_seconds=section.rule_secs,
+        chunk_seconds=section.chunk_secs,
+        in_flight_bytes=section.in_flight_bytes,
+    )
+
+
+def code_spec(root: Root) -> CodeSpec:
+    """What the workers load. No secret crosses."""
+    return CodeSpec(
+        schema_paths=tuple(str(path) for path in root.schemas.paths),
+        builtin_schemas=root.schemas.builtin,
+        detections=msgspec.to_builtins(convert.detection_options(root)),
+        limits=msgspec.to_builtins(convert.decode_limits(root)),
+        source_labels={name: source.label for name, source in root.sources.items() if source.label},
+    )
+
+
+def writer_settings(root: Root) -> WriterSettings:
+    """When a batch is due."""
+    lake = root.lake
+    return WriterSettings(rotate_secs=lake.rotate_secs, rotate_bytes=lake.rotate_bytes, rotate_rows=lake.rotate_rows)
+
+
+def source(name: str, root: Root, state: State) -> Source:
+    """The source of this name. Its type's file is imported now."""
+    config = root.sources[name]
+    built: Source = components.load("sources", config.type).build(name, config, state)
+    return built
+
+
+def destination(name: str, root: Root) -> Destination:
+    """The destination of this name. Its type's file is imported now."""
+    config = root.destinations[name]
+    built: Destination = components.load("destinations", config.type).build(name, config)
+    return built
+
+
+def lane_settings(name: str, root: Root) -> LaneSettings:
+    """How the destination of this name is sent to."""
+    config = root.destinations[name]
+    return LaneSettings(
+        concurrency=config.concurrency,
+        per_minute=config.per_minute,
+        timeout_secs=config.timeout_secs,
+        retry_secs=config.retry_secs,
+    )
+
+
+def admin_settings(section: HttpConfig) -> http.Settings | None:
+    """Where the admin port listens; None when it is off."""
+    if section.listen == "off":
+        return None
+    host, _, port = section.listen.rpartition(":")
+    return http.Settings(
+        host=host.strip("[]"),
+        port=int(port),
+        token=section.token.resolve if section.token else None,
+        certificate=str(section.tls.certificate) if section.tls else None,
+        key=str(section.tls.key) if section.tls else None,
+        admin=section.admin,
+        debug=section.debug,
+    )
+
+
+class RuleCalls:
+    """Answers what rules ask of the parent."""
+
+    def __init__(self, store: RuleStore) -> None:
+        self._store = store
+
+    async def answer(self, call: Call) -> Any:
+        """The answer as plain data. Raises `Permanent` for a call that no one answers."""
+        if call.name != "kv":
+            raise Permanent(f"a rule asked for {call.name!r}, which is not to be had", reason="unknown_call")
+        request = msgspec.convert(call.body, Request)
+        return msgspec.to_builtins(await self._store.call(call.rule, call.row_id, call.number, request))
