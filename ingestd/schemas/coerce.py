@@ -114,25 +114,23 @@ FLOATS: Memo[float | str | None] = Memo(_float_text)
 
 def integer(value: object, bits: int, path: str) -> int | None:
     """An integer of `bits` bits and a sign, from a number or its text."""
-    number: object = INTS[value] if value.__class__ is str else value  # type: ignore[index]
+    number: object = INTS[value] if value.__class__ is str else value
     if number == "":
         return None
     if number.__class__ is not int:
         raise wrong(value, "integer", path)
-    if not -(1 << bits) <= number < (1 << bits):  # type: ignore[operator]
+    if not -(1 << bits) <= number < (1 << bits):
         raise Misfit(path, f"{number} does not fit {bits + 1} bits")
-    return number  # type: ignore[return-value]
+    return number
 
 
 def number(value: object, path: str) -> float | None:
     """A float, from a number or its text."""
     if value.__class__ is str:
-        found = FLOATS[value]  # type: ignore[index]
-        if found == "":
-            return None
+        found = FLOATS[value]
         if found is None:
             raise wrong(value, "number", path)
-        return found  # type: ignore[return-value]
+        return found if isinstance(found, float) else None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     raise wrong(value, "number", path)
@@ -145,7 +143,7 @@ def boolean(value: object, path: str) -> bool | None:
             return True
         if value in _FALSE:
             return False
-        if not value.strip():  # type: ignore[attr-defined]
+        if not value.strip():
             return None
     elif value.__class__ is int and value in (0, 1):
         return value == 1
@@ -180,17 +178,23 @@ def depth(value: object, limit: int) -> int:
     """Levels of nesting, counted up to `limit + 1`, without recursion."""
     level, layer = 0, [value]
     while layer and level <= limit:
-        deeper = []
+        deeper: list[object] = []
         for item in layer:
             if item.__class__ is dict:
-                deeper.extend(item.values())  # type: ignore[attr-defined]
+                deeper.extend(item.values())
             elif item.__class__ is list:
-                deeper.extend(item)  # type: ignore[call-overload]
+                deeper.extend(item)
             else:
                 continue
         layer = [item for item in deeper if item.__class__ is dict or item.__class__ is list]
         level += 1
     return level
+
+
+def check_depth(value: object) -> None:
+    """Raises Misfit when the value is nested too deeply for what comes after."""
+    if depth(value, MAX_DEPTH) > MAX_DEPTH:
+        raise Misfit("", f"nested more than {MAX_DEPTH} deep")
 
 
 def loads(data: bytes, limit: int = MAX_DEPTH) -> Any:
@@ -201,7 +205,7 @@ def loads(data: bytes, limit: int = MAX_DEPTH) -> Any:
     except orjson.JSONDecodeError as error:
         if b"\\u" not in data or "surrogate" not in str(error):
             raise
-        value = _loads_surrogates(data)
+        return _loads_surrogates(data, limit)
     if data.count(b"{") + data.count(b"[") > limit and depth(value, limit) > limit:
         raise ValueError(f"nested more than {limit} deep")
     return value
@@ -211,24 +215,29 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _loads_surrogates(data: bytes) -> Any:
+def _loads_surrogates(data: bytes, limit: int) -> Any:
     """The stdlib takes half surrogate pairs; a log line must not vanish because a client sent one."""
     try:
         value = json.loads(data, parse_constant=_no_constant)
     except RecursionError as error:
-        raise ValueError("nested too deep") from error
-    return orjson.loads(orjson.dumps(_mend(value)))
+        raise ValueError(f"nested more than {limit} deep") from error
+    if depth(value, limit) > limit:
+        raise ValueError(f"nested more than {limit} deep")
+    return _mend(value)
 
 
 def _mend(value: Any) -> Any:
+    """What the stdlib decoded, as orjson would have."""
     if isinstance(value, str):
         return _SURROGATES.sub("\ufffd", value)
     if isinstance(value, list):
         return [_mend(item) for item in value]
     if isinstance(value, dict):
         return {_SURROGATES.sub("\ufffd", key): _mend(item) for key, item in value.items()}
-    if isinstance(value, int) and not -(1 << 63) <= value < (1 << 64):
-        return float(value)
+    if value.__class__ is int and not -(1 << 63) <= value < (1 << 64):
+        return _mend(float(value)) if abs(value) < 10**308 else _mend(math.inf)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is too large")
     return value
 
 
@@ -245,7 +254,7 @@ def _literal_int(spelled: str) -> int | Literal:
 def loads_literal(data: bytes) -> Any:
     """Decode keeping the spelling of numbers (`Literal`) where Python's own types would lose it."""
     value = json.loads(data, parse_float=_literal, parse_int=_literal_int, parse_constant=_no_constant)
-    return value
+    return _mend(value) if b"\\u" in data else value
 
 
 def drop_literals(value: Any) -> Any:

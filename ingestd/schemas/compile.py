@@ -85,7 +85,8 @@ class Emitter:
         strays = self.constant("S", self._strays)
         self.write(1, f"if strays: {strays}(d, keep)")
         for name in self.collected:
-            self.write(1, f"if {name}: d['p_any_{name}'] = sorted({name})")
+            # most lists have one item; sorting it would cost twice as much
+            self.write(1, f"if {name}: d['p_any_{name}'] = [*{name}] if len({name}) == 1 else sorted({name})")
         self.write(1, f"return {result}")
 
     def members(self, level: int, obj: str, fields: Sequence[spec.Field], path: str) -> None:
@@ -122,8 +123,10 @@ class Emitter:
             self.write(level, f"if {v}.__class__ is not str:")
             self.write(level + 1, f"if {v} is None:", f" {missing}", f"else: {store} = text({v}, {path!r})")
             return
-        self.write(level, f"if {v}.__class__ is not str and {v} is not None: {v} = {store} = text({v}, {path!r})")
-        self.write(level, f"if {v} is None:", f" {missing}", "else:")
+        self.write(level, f"if {v}.__class__ is str:")
+        self.checks(level + 1, value, v, path)
+        self.write(level, f"elif {v} is None:", f" {missing}", "else:")
+        self.write(level + 1, f"{v} = {store} = text({v}, {path!r})")
         self.checks(level + 1, value, v, path)
 
     def checks(self, level: int, value: spec.Value, v: str, path: str) -> None:

@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from ingestd.model import Column
-from ingestd.schemas import compile as compile_, spec
+from ingestd.schemas import compile as compile_
+from ingestd.schemas import spec
 from ingestd.schemas.columns import columns_of
 from ingestd.schemas.strays import Strays
 from ingestd.schemas.textreader import TextSchema
@@ -31,6 +32,9 @@ class LogType:
         )
         """Keys whose values must be of a list: what tells look-alikes apart."""
 
+        self.bounds_depth = all(_bounded(field.value) for field in schema.fields)
+        """Whether normalising itself meets any value that is nested too deeply."""
+
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """Columns of the table."""
@@ -46,7 +50,7 @@ class LogType:
         """The compiled text parser; only for schemas that have one."""
         return TextSchema(self.schema, self.strays, self.prepare, self.normalise)
 
-    def apply(self, event: dict[str, Any], keep: bool) -> str:  # noqa: FBT001 - passed on to generated code
+    def apply(self, event: dict[str, Any], keep: bool) -> str:
         """Transform and normalise a decoded event in place; returns its event time or `""`."""
         if self.prepare is not None:
             self.prepare(event)
@@ -56,3 +60,11 @@ class LogType:
 def _made(field: spec.Field) -> bool:
     """Whether a transformation may put the field there, so that its key in the record says nothing."""
     return field.copy is not None or field.concat is not None or field.split is not None
+
+
+def _bounded(value: spec.Value) -> bool:
+    """Free-form values are walked for indicators, or not at all; typed ones are as deep as their schema."""
+    if value.kind == "json":
+        return bool(value.indicators)
+    inner = [value.element] if value.element is not None else []
+    return all(_bounded(one) for one in (*inner, *(field.value for field in value.fields)))

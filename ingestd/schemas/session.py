@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from ingestd import model
-from ingestd.schemas import coerce, timestamps
+from ingestd.schemas import coerce
 from ingestd.schemas.coerce import Misfit, NeedLiterals
 from ingestd.schemas.logtype import LogType
 
@@ -59,7 +59,6 @@ class Session:
         self._stale = float("-inf")
         self._parse_time = ""
         self._prefix = model.row_id_prefix(info.identity)
-        self._newest: dict[str, str] = {}
         self._info = info
         self._constants = {name: self._constant_fields(name) for name in classifier.names}
         self._keeps = {
@@ -71,6 +70,7 @@ class Session:
         only = classifier.jsons[0] if classifier.jsons and not several else None
         self._only = only
         self._only_keep = only is not None and self._keeps[only.name]
+        self._count_depth = only is None or not only.bounds_depth
 
     def _constant_fields(self, log_type: str) -> Event:
         info = self._info
@@ -82,16 +82,11 @@ class Session:
             "p_source_file": info.origin,
         }
 
-    @property
-    def newest(self) -> dict[str, float]:
-        """Newest event time per log type so far, in seconds since 1970."""
-        return {name: timestamps.to_epoch(text) for name, text in self._newest.items()}
-
     # --- one record -----------------------------------------------------------------------------------
 
     def read(self, data: Any, ordinal: int, header: Event | None = None) -> Result:
         """The event in `data` (bytes-like); a list when the record was an array of events; None for a line
-        that is no row (blank, a header line, a comment). `header` becomes `p_header`. Never raises.
+        that is no row (blank, a header line, a comment). `header` becomes `p_header`. Raises nothing but MemoryError.
 
         A record of one JSON log type comes through here in one go; all else goes the long way below.
         """
@@ -102,17 +97,23 @@ class Session:
             if only is None:
                 return self._read_any(data, ordinal, header)
             record = orjson.loads(data)
-            if record.__class__ is dict and data.count(b"{") + data.count(b"[") <= coerce.MAX_DEPTH:
+            if record.__class__ is dict and not (
+                self._count_depth and data.count(b"{") + data.count(b"[") > coerce.MAX_DEPTH
+            ):
                 event_time = only.apply(record, self._only_keep)
                 return self._finish(only, record, event_time, ordinal, 0, header)
         except Misfit as misfit:
             return Rejected("invalid", str(misfit), self._candidates.name)
         except (NeedLiterals, orjson.JSONDecodeError):
             pass
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - one record must not stop its neighbours
             return self._broken(error)
         try:
             return self._read_any(data, ordinal, header)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - the same
             return self._broken(error)
 
@@ -131,12 +132,7 @@ class Session:
         event.update(self._constants[kind.name])
         event["p_row_id"] = f"{self._prefix}{ordinal:08x}{sub:04x}"
         event["p_parse_time"] = self._parse_time
-        if event_time:
-            event["p_event_time"] = event_time
-            if event_time > self._newest.get(kind.name, ""):
-                self._newest[kind.name] = event_time
-        else:
-            event["p_event_time"] = self._parse_time
+        event["p_event_time"] = event_time or self._parse_time
         if header is not None:
             event["p_header"] = header
         return event
@@ -148,11 +144,13 @@ class Session:
     # --- any record -----------------------------------------------------------------------------------
 
     def _read_any(self, data: bytes, ordinal: int, header: Event | None) -> Result:
+        if not self._candidates.jsons:
+            return self._read_text(data, ordinal, header, [])
         start = data.lstrip()[:1]
         if not start:
             return None
         refused: list[str] = []
-        if self._candidates.jsons and start in {b"{", b"["}:
+        if start in {b"{", b"["}:
             found = self._read_json(data, ordinal, header)
             if not isinstance(found, Rejected) or not self._readers:
                 return found
@@ -186,7 +184,7 @@ class Session:
         if record.__class__ is dict:
             return self._classify(record, _Again(data), ordinal, 0, header)
         if len(record) > _MOST_ELEMENTS:
-            return Rejected("invalid_json", f"an array of {len(record)} events in one record; at most {_MOST_ELEMENTS}",
+            return Rejected("invalid_json", f"{len(record)} events in one record; at most {_MOST_ELEMENTS}",
                             self._candidates.name)  # fmt: skip
         results: list[Event | Rejected] = []
         for sub, element in enumerate(record):
@@ -233,6 +231,8 @@ class Session:
         except UnicodeDecodeError as error:
             return self._undecodable(data, error)
         line = line.rstrip("\r\n")
+        if not line or line.isspace():
+            return None
         no_row = False
         for kind, reader in self._readers:
             try:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ingestd.schemas import spec
+from ingestd.schemas import coerce, spec
 from ingestd.schemas.transliterate import column_name
 
 _MOST_PATHS = 1000
@@ -30,7 +30,7 @@ class Strays:
         self.counts: dict[str, int] = {}
         """Records per path (array indexes left out) since someone last emptied it, for reports of drift."""
 
-    def __call__(self, event: dict[str, Any], keep: bool) -> None:  # noqa: FBT001 - generated code calls it
+    def __call__(self, event: dict[str, Any], keep: bool) -> None:
         """Gather the unknown fields of `event`; without `keep`, drop them."""
         found: dict[str, Any] = {}
         for name in [name for name in event if name[:2].lower() == "p_"]:
@@ -39,6 +39,7 @@ class Strays:
         self._count(found)
         if not found:
             return
+        coerce.check_depth(list(found.values()))
         if keep:
             self._root.spell(event)
             event["p_unknown_fields"] = found

@@ -14,7 +14,20 @@ Parsed = tuple[datetime, int]
 """A moment (aware, or naive for UTC) and its nanoseconds."""
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_FULL = "january february march april may june july august september october november december".split()
+_FULL = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 _DAYS = "monday|tuesday|wednesday|thursday|friday|saturday|sunday|mon|tue|wed|thu|fri|sat|sun"
 _MONTH = "|".join(sorted({*_FULL, *_MONTHS}, key=len, reverse=True))
 

@@ -25,7 +25,7 @@ _MOST_HEADERS = 64
 class LineReader(Protocol):
     """Reads the lines of one object."""
 
-    def read(self, line: str, ordinal: int, keep: bool) -> Read | None:  # noqa: FBT001 - on the hot path
+    def read(self, line: str, ordinal: int, keep: bool) -> Read | None:
         """The event, or None for a line that is no row (a header, a comment). Raises Misfit."""
 
 
@@ -95,7 +95,7 @@ def _through_texts(
 ) -> FromCells:
     empty = frozenset(options.empty_values)
 
-    def from_cells(cells: Sequence[str | None], keep: bool) -> Read:  # noqa: FBT001 - as the compiled form
+    def from_cells(cells: Sequence[str | None], keep: bool) -> Read:
         event: dict[str, Any] = {}
         for name, cell in zip(names, cells, strict=True):
             if not name or cell is None:
@@ -123,7 +123,7 @@ class _PatternReader:
         self._patterns = patterns
         self._options = options
 
-    def read(self, line: str, ordinal: int, keep: bool) -> Read | None:  # noqa: FBT001
+    def read(self, line: str, ordinal: int, keep: bool) -> Read | None:
         options = self._options
         if ordinal < options.skip_lines or (options.skip_prefix and line.startswith(options.skip_prefix)):
             return None
@@ -149,7 +149,7 @@ class _ScriptReader:
         self._prepare = prepare
         self._normalise = normalise
 
-    def read(self, line: str, ordinal: int, keep: bool) -> Read | None:  # noqa: FBT001
+    def read(self, line: str, ordinal: int, keep: bool) -> Read | None:
         event = self._run(line)
         if event is None:
             raise Misfit("", "the script's parse(log) failed or returned no dict")
@@ -196,7 +196,7 @@ class _CsvReader:
             self._use([name if names.index(name) == at else "" for at, name in enumerate(names)])
         return True
 
-    def read(self, line: str, ordinal: int, keep: bool) -> Read | None:  # noqa: FBT001
+    def read(self, line: str, ordinal: int, keep: bool) -> Read | None:
         options = self._parser.options
         if ordinal < options.skip_lines or (options.skip_prefix and line.startswith(options.skip_prefix)):
             return None

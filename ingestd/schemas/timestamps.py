@@ -87,7 +87,7 @@ def _unix(scale: int, *, fractions: bool) -> Reader:
 
     def read(value: object) -> str | None:
         if value.__class__ is int:
-            seconds, rest = divmod(value, scale)  # type: ignore[operator]
+            seconds, rest = divmod(value, scale)
             return from_seconds(seconds, rest * nanos_per_unit)
         if isinstance(value, bool):
             return None
@@ -196,7 +196,7 @@ class TimeReader:
 
     def __call__(self, value: object) -> str | None:
         """Text of the moment, `""` for no time, None when no format fits. Never raises."""
-        return self.texts[value] if value.__class__ is str else self._read(value)  # type: ignore[index]
+        return self.texts[value] if value.__class__ is str else self._read(value)
 
 
 _readers_made: dict[tuple[str, ...], TimeReader] = {}

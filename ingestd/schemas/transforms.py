@@ -41,7 +41,7 @@ def lookup(root: Any, path: str) -> Any:
 
 def _text(value: Any) -> str | None:
     if value.__class__ is str:
-        return value  # type: ignore[no-any-return]
+        return value
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, Literal):
@@ -138,7 +138,7 @@ def _boxes(value: Any) -> Iterator[Box]:
 
 def _level(fields: tuple[spec.Field, ...], make: Callable[[spec.Field], Step | None]) -> Step | None:
     """One kind of transformation for the fields of one object and all below."""
-    own = [step for field in fields if (step := make(field)) is not None]
+    own = [made for field in fields if (made := make(field)) is not None]
     below = []
     for field in fields:
         inner = field.value

@@ -14,7 +14,7 @@ _JSON = "json.{name}"
 
 def _starlark() -> Any:
     try:
-        import starlark  # noqa: PLC0415 - an extra; most schemas do without
+        import starlark
     except ImportError as error:
         raise ValueError(_INSTALL) from error
     return starlark
