@@ -29,6 +29,7 @@ class Engine:
         self.timeouts: dict[str, int] = {}
         """How often each rule ran out of time since `take_timeouts`."""
         self._routing = routing
+        self._last: Runnable | None = None
         self._plans: dict[str, Plan | None] = {}
         for log_type in detections.log_types:
             self._plan(log_type)
@@ -49,9 +50,12 @@ class Engine:
         queue = iter(runnables)
         # Each exception ends one rule and the loop, which goes on with the next rule: a loop without a
         # try inside costs less, and most events raise nothing.
-        while self._run(queue, view, event, log_type, matches):
-            pass
-        return matches
+        while True:
+            try:
+                if not self._run(queue, view, event, log_type, matches):
+                    return matches
+            except BaseException as error:  # noqa: BLE001 - time ran out while another error was being handled
+                matches.append(self._cut_short(error, event, log_type))
 
     def _run(
         self,
@@ -91,6 +95,7 @@ class Engine:
     ) -> Match:
         """Make an error match of what a rule raised. The exception's own methods are the rule's code too, so
         they run inside the rule's window, which ends here in any case."""
+        self._last = runnable
         try:
             if isinstance(error, RuleTimeout):
                 self._timed_out()
@@ -102,6 +107,14 @@ class Engine:
             match = runnable.plain_error(event, log_type, dedup=name, title=f"{name}()")
         failure.forget(error)
         return match
+
+    def _cut_short(self, error: BaseException, event: dict[str, Any], log_type: str) -> Match:
+        running, self.watch.running = self.watch.running, None
+        runnable = self.detections.runnables[running] if running is not None else self._last
+        assert runnable is not None
+        name = returns.class_name(error)
+        failure.forget(error)
+        return runnable.plain_error(event, log_type, dedup=name, title=f"{name}()")
 
     def killed(self, detection_id: str, event: dict[str, Any], log_type: str) -> Match | None:
         """The error match for a rule that took a worker down on this event; None for an id not loaded."""

@@ -8,7 +8,7 @@ from types import TracebackType
 from ingestd.detections.returns import class_name, limited, plain
 
 MAX_TRACEBACK = 8_000
-_ENGINE = __file__.rpartition("/")[0]
+_OURS = __file__.rpartition("/")[0] + "/"
 
 
 def shown(error: BaseException) -> str:
@@ -32,12 +32,10 @@ def message(error: BaseException) -> str:
 def traceback_text(error: BaseException) -> str:
     """The traceback as text, beginning with the rule's own frames, the middle cut out if it is long.
 
-    The engine's own frames at its start are left out. Local variables are never looked at, for they hold
-    what the event holds.
+    Frames of this package are left out. Local variables are never looked at, for they hold what the event
+    holds.
     """
     frames = _frames(error.__traceback__)
-    while len(frames) > 1 and frames[0][0].startswith(_ENGINE):
-        del frames[0]
     summary = traceback.StackSummary.from_list([(*frame, None) for frame in frames[:20] + frames[20:][-20:]])
     text = "Traceback (most recent call last):\n" + "".join(summary.format()) + shown(error)
     cause = error.__cause__
@@ -63,9 +61,10 @@ def forget(error: BaseException) -> None:
 
 
 def _frames(trace: TracebackType | None) -> list[tuple[str, int, str]]:
+    """File, line and function of each frame, the author's ones: those of this package say nothing to him."""
     frames = []
     while trace is not None:
         code = trace.tb_frame.f_code
         frames.append((code.co_filename, trace.tb_lineno or 0, code.co_name))
         trace = trace.tb_next
-    return frames
+    return [frame for frame in frames if not frame[0].startswith(_OURS)] or frames

@@ -60,7 +60,7 @@ class _Constructor(SafeConstructor):
             seen[key] = line
 
 
-_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)  # type: ignore[type-var]  # the stub knows no subclasses
+_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)
 
 
 class _Loader(CParser, _Constructor, _Resolver):  # type: ignore[misc]  # the C parser's stub is untyped
