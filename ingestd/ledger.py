@@ -225,14 +225,7 @@ class Ledger:
         Objects of which all ordinals are committed now are done, and their claims have ended.
         """
         now = self._clock()
-
-        def work(tx: Transaction) -> list[str] | None:
-            done = batches.commit(tx, batch_id, now)
-            if done is None and batches.is_committed(tx, batch_id):
-                return []
-            return done
-
-        done = await self._state.transact(work)
+        done = await self._state.transact(lambda tx: batches.commit(tx, batch_id, now))
         for identity in done or ():
             self._let_go(identity)
         return done is not None

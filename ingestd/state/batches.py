@@ -79,11 +79,11 @@ def _mark(tx: Transaction, plan: BatchPlan, owner: int) -> None:
 def commit(tx: Transaction, batch_id: str, now: float) -> list[str] | None:
     """prepared → committed: its ordinals are committed, and objects of which every ordinal is are done.
 
-    Answers the identities that are done now; None when the batch is not prepared (any more).
+    Answers the identities that are done by it; None when the batch was aborted. Repeating it changes nothing.
     """
     plan = _change(tx, batch_id, "prepared", "committed", now)
     if plan is None:
-        return None
+        return _done_before(tx, batch_id)
     wanted = _by_identity(plan.ranges)
     finished = {one.identity: one for one in plan.finished}
     done: list[str] = []
@@ -110,17 +110,22 @@ def commit(tx: Transaction, batch_id: str, now: float) -> list[str] | None:
     return done
 
 
+def _done_before(tx: Transaction, batch_id: str) -> list[str] | None:
+    """What `commit` answers when it is repeated; nothing is done by a batch that was published since."""
+    rows = tx.execute("SELECT status, plan FROM batches WHERE batch_id = :batch_id", {"batch_id": batch_id})
+    if not rows or rows[0][0] not in ("committed", "published"):
+        return None
+    identities = identities_of(_plan_decoder.decode(rows[0][1])) if rows[0][1] else []
+    found = {identity: objects.find(tx, identity) for identity in identities}
+    return [identity for identity, row in found.items() if row is None or row.done]
+
+
 def _finish(tx: Transaction, identity: str) -> None:
     """An object is done; of a message only the digest is kept, which `commit` adds."""
     if messages.is_message(identity):
         objects.remove(tx, identity)
     else:
         objects.set_done(tx, identity)
-
-
-def is_committed(tx: Transaction, batch_id: str) -> bool:
-    """Whether the batch passed its commit point."""
-    return _status(tx, batch_id) in ("committed", "published")
 
 
 def publish(tx: Transaction, batch_id: str, now: float) -> None:
@@ -136,7 +141,7 @@ def abort(tx: Transaction, batch_id: str, now: float) -> bool:
     """prepared → aborted: its ordinals are free. False when it is committed and stays."""
     plan = _change(tx, batch_id, "prepared", "aborted", now)
     if plan is None:
-        return not is_committed(tx, batch_id)
+        return _status(tx, batch_id) not in ("committed", "published")
     tx.execute("UPDATE batches SET plan = NULL WHERE batch_id = :batch_id", {"batch_id": batch_id})
     for identity in _by_identity(plan.ranges):
         row = objects.find(tx, identity)

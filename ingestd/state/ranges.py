@@ -22,14 +22,14 @@ def merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
 
 def overlap(one: Sequence[Range], other: Sequence[Range]) -> bool:
     """Whether an ordinal is in both. Neither needs to be sorted; one of them is short as a rule."""
-    return any(first < end2 and first2 < end for first, end in one for first2, end2 in other)
+    return any(max(first, first2) < min(end, end2) for first, end in one for first2, end2 in other)
 
 
 def self_overlap(ranges: Iterable[Range]) -> bool:
     """Whether an ordinal is in two of the ranges."""
     reached = 0
     for first, end in sorted(ranges):
-        if first < reached:
+        if first < min(reached, end):
             return True
         reached = max(reached, end)
     return False

@@ -50,23 +50,25 @@ def open_database(path: Path) -> sqlite3.Connection:
     """
     try:
         _create_private(path)
-        connection = connect(str(path))
-    except (OSError, sqlite3.OperationalError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError([Problem(f"the state cannot be opened: {reason}", file=str(path))]) from error
+    except OSError as error:
+        raise ConfigError([Problem(f"the state cannot be opened: {error.strerror}", file=str(path))]) from error
+    connection = None
     try:
+        connection = connect(str(path))
         _enter_wal(connection)
         migrate(connection, str(path))
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise _explained_at_open(error, path) from error
-    except BaseException:
-        connection.close()
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _explained_at_open(error, path) from error
         raise
     return connection
 
 
-def _explained_at_open(error: sqlite3.DatabaseError, path: Path) -> Exception:
+def _explained_at_open(error: sqlite3.Error, path: Path) -> Exception:
+    if code_of(error) == sqlite3.SQLITE_CANTOPEN:
+        return ConfigError([Problem("the state cannot be opened: it is not a file we may write", file=str(path))])
     if code_of(error) == sqlite3.SQLITE_NOTADB:
         hint = "name another path, or move the file away"
         return ConfigError([Problem("this file is not an SQLite database", file=str(path), hint=hint)])
