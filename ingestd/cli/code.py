@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ingestd.config.models import Root
+    from ingestd.model import Column
 
 
 def log_types(root: Root) -> Collection[str]:
@@ -17,6 +18,14 @@ def log_types(root: Root) -> Collection[str]:
     from ingestd.schemas.registry import Registry
 
     return set(Registry.load(root.schemas.paths, builtin=root.schemas.builtin).names)
+
+
+def columns(root: Root) -> dict[str, tuple[Column, ...]]:
+    """Columns of each log type's table, so that one without any event is an empty table and not a mistake."""
+    from ingestd.schemas.registry import Registry
+
+    registry = Registry.load(root.schemas.paths, builtin=root.schemas.builtin)
+    return {name: registry.columns(name) for name in registry.names}
 
 
 def detection_problems(root: Root, known: Collection[str] | None) -> tuple[list[Problem], list[Problem]]:

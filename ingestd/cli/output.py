@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 NARROWEST = 8
+MOST_ROWS = 1_000
+"""In a table, which has to be in memory to be laid out."""
 WIDEST_WITHOUT_TERMINAL = 200
 
 
@@ -24,23 +27,39 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_json
             print(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False, default=str))
             count += 1
         return count
-    return _print_table(columns, list(rows))
+    shown = list(islice(rows, MOST_ROWS + 1))
+    _print_table(columns, shown[:MOST_ROWS])
+    if len(shown) > MOST_ROWS:
+        note(f"only the first {MOST_ROWS} rows are shown; --json prints all")
+    return min(len(shown), MOST_ROWS)
 
 
-def _print_table(columns: Sequence[str], rows: list[Sequence[Any]]) -> int:
+def _print_table(columns: Sequence[str], rows: list[Sequence[Any]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDEST_WITHOUT_TERMINAL)
+    if len(columns) * (NARROWEST + 2) > console.width and rows:
+        _print_records(columns, rows)
+        return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         table.add_column(Text(column), overflow="ellipsis", no_wrap=True, min_width=min(NARROWEST, len(column)))
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     console.print(table)
-    return len(rows)
+
+
+def _print_records(columns: Sequence[str], rows: list[Sequence[Any]]) -> None:
+    """One line per value: more columns than fit beside each other. Empty ones are left out."""
+    width = max(len(column) for column in columns)
+    for number, row in enumerate(rows, start=1):
+        print(f"--- {number}")
+        for column, value in zip(columns, row, strict=True):
+            if value is not None:
+                print(f"{column:<{width}}  {_cell(value)}")
 
 
 def _cell(value: Any) -> str:

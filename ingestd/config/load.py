@@ -168,10 +168,8 @@ class Loaded:
         elif kind == "missing":
             self.problem("this key is required", path)
         else:
-            self.problem(
-                detail["msg"].removeprefix("Value error, ").removeprefix("Input "),
-                path if kind == "unknown_type" else existing,
-            )
+            message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            self.problem(message, path if kind == "unknown_type" else existing)
 
 
 def load(
