@@ -27,7 +27,6 @@ def decode_limits(root: Root) -> Limits:
     limits = root.limits
     return Limits(
         max_record_bytes=limits.max_record_bytes,
-        max_depth=limits.max_depth,
         max_ratio=limits.max_ratio,
         max_plain_bytes=limits.max_plain_bytes,
         payload_bytes=limits.payload_bytes,

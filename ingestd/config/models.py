@@ -301,8 +301,6 @@ class LimitsConfig(Model):
 
     max_record_bytes: Annotated[Bytes, Field(ge=1_024)] = 16_777_216
     """Longest record. The largest legitimate ones (Kubernetes audit) are about 1.5 MiB."""
-    max_depth: Annotated[int, Field(ge=8, le=254)] = 254
-    """Deepest nesting of JSON; the JSON writer of the lake ends there."""
     max_ratio: Annotated[int, Field(ge=10)] = 500
     """Highest ratio of plain to compressed bytes. Audit logs reach 50, text of equal lines 300, bombs 1,000."""
     max_plain_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 68_719_476_736

@@ -25,11 +25,14 @@ class Fatal(Exception):
     """Nothing more can be read from this object. Raised inside decoding only; `ObjectDecoder` turns it into the
     last `Damage`. `whole` says that what came before it ends where a record may end."""
 
-    def __init__(self, reason: str, detail: str, *, payload: bytes = b"", whole: bool = False) -> None:
+    def __init__(
+        self, reason: str, detail: str, *, payload: bytes = b"", offset: int | None = None, whole: bool = False
+    ) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
         self.payload = payload
+        self.offset = offset
         self.whole = whole
 
 

@@ -56,7 +56,6 @@ _ERRORS: tuple[type[Exception], ...] = (
     EOFError,
     RuntimeError,
     ValueError,
-    MemoryError,
     lzma.LZMAError,
     _ISAL_ERROR,
     ZstdError,
@@ -152,7 +151,7 @@ class MemberCodec:
         self._fresh = True
 
     def _fatal(self, error: Exception) -> Fatal:
-        if isinstance(error, MemoryError) or "emory" in str(error):
+        if "emory" in str(error):
             return Fatal("codec_memory", f"the {self._name} data asks for too much memory: {error}")
         return Fatal(f"corrupt_{self._name}", f"the {self._name} data is damaged: {error}")
 
@@ -230,7 +229,7 @@ class Unpacker:
     @property
     def is_archive(self) -> bool:
         """Whether the stream holds several files, each ended by `END_OF_MEMBER`."""
-        return isinstance(self._codec, ZipCodec)
+        return isinstance(self._codec, ZipCodec) or (self._inner is not None and self._inner.is_archive)
 
     def _start(self) -> None:
         self._head = b""

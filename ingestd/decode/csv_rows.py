@@ -46,9 +46,9 @@ class CsvFramer:
         """See `framing.Framer`."""
         yield from self._cut(ended=True)
 
-    def abandon(self) -> bytes:
+    def abandon(self) -> tuple[int, bytes]:
         """See `framing.Framer`."""
-        return b"".join(self._held)[: self._limits.payload_bytes]
+        return self._base, b"".join(self._held)[: self._limits.payload_bytes]
 
     def _cut(self, *, ended: bool) -> Iterator[Block]:
         source = b"".join(self._held)

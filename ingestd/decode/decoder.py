@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,7 +19,7 @@ SLICE: Final = 16 * 1024
 what comes out, down to the ordinal of the damage in a corrupt object, is the same each time the object is read.
 Small, because the output of the slice in which a fault lies may be lost, and a bomb is noticed after one."""
 
-_PIECE: Final = 128 * 1024
+_PIECE: Final = HEAD_BYTES
 """Plain pieces below this size are joined before they are framed: each call costs the same."""
 
 
@@ -127,7 +128,7 @@ class ObjectDecoder:
             yield from self._end_document()
         else:
             yield from self._frame_waiting()
-            yield self._damage(piece)
+            yield self._damage(piece.reason, piece.detail, piece.payload, piece.offset)
             self._framer = None
 
     def _check_expansion(self) -> None:
@@ -166,7 +167,7 @@ class ObjectDecoder:
         if self._row is None:
             self._row = choose(self._framing, head)
         if self._row.text and looks_binary(head[:HEAD_BYTES]):
-            self._verdict = Fatal("not_text", "the object does not begin as text", payload=head[:256])
+            self._verdict = Fatal("not_text", _not_text(head), payload=head[:256], offset=offset)
             self._judge(final=False)
             return None
         return self._row.open(self._framing, self._limits, offset)
@@ -196,7 +197,7 @@ class ObjectDecoder:
         """What is wrong within a file of an archive ends that file; otherwise it ends the object."""
         if not self._unpacker.is_archive:
             raise fatal
-        yield self._damage(Damage(reason=fatal.reason, detail=fatal.detail, payload=fatal.payload))
+        yield self._damage(fatal.reason, fatal.detail, fatal.payload, fatal.offset)
         self._skipping_member = True
 
     # --- what comes out ---------------------------------------------------------------------------------
@@ -208,17 +209,18 @@ class ObjectDecoder:
                 yield from self._end_document()
         except Fatal as sooner:
             fatal = sooner
-        yield self._damage(Damage(reason=fatal.reason, detail=fatal.detail, payload=fatal.payload))
+        yield self._damage(fatal.reason, fatal.detail, fatal.payload, fatal.offset)
         self.failure = fatal.reason
         self._framer = None
         self._waiting = b""
 
-    def _damage(self, damage: Damage) -> Block:
-        """A block of one `Damage` at the end of what was read, showing the record it cut short."""
-        payload = damage.payload or (self._framer.abandon() if self._framer is not None else b"")
-        payload = payload[: self._limits.payload_bytes]
-        whole = Damage(reason=damage.reason, detail=damage.detail, payload=payload, offset=self.plain_bytes)
-        block = Block([whole], offsets=[self.plain_bytes])
+    def _damage(self, reason: str, detail: str, payload: bytes, offset: int | None) -> Block:
+        """A block of one `Damage`: where the fault says, else at the record that it cut short."""
+        if offset is None:
+            held = self._framer.abandon() if self._framer is not None else (self.plain_bytes, b"")
+            offset, payload = (self.plain_bytes, payload) if payload else held
+        damage = Damage(reason=reason, detail=detail, payload=payload[: self._limits.payload_bytes], offset=offset)
+        block = Block([damage], offsets=[offset])
         block.first = self.records
         self.records += 1
         return block
@@ -228,3 +230,9 @@ class ObjectDecoder:
             block.first = self.records
             self.records += len(block.records)
             yield block
+
+
+def _not_text(head: bytes) -> str:
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "the object is UTF-16: text must be UTF-8"
+    return "the object does not begin as text, nor as anything that can be unpacked"

@@ -40,8 +40,8 @@ class Framer(Protocol):
     def finish(self) -> Iterator[Block]:
         """The rest: nothing more comes."""
 
-    def abandon(self) -> bytes:
-        """Nothing more comes and what is held cannot be trusted: its beginning, to be looked at."""
+    def abandon(self) -> tuple[int, bytes]:
+        """Nothing more comes and what is held cannot be trusted: its offset, and its beginning to be looked at."""
 
 
 class Row(NamedTuple):

@@ -210,7 +210,7 @@ class JsonArrayFramer(JsonFramer):
             cut = self._last_separator(start, len(data))
         for _ in range(3):
             if cut <= start:
-                return None
+                break
             source = b"".join((b"[", memoryview(data)[start:cut], b"]"))
             try:
                 slices = [bytes(raw) for raw in _decode_list(source)]
@@ -219,19 +219,21 @@ class JsonArrayFramer(JsonFramer):
                 cut = self._last_separator(start, min(cut - 1, len(data) if wrong is None else start + wrong))
                 continue
             if max(map(len, slices), default=0) > self.limits.max_record_bytes:
-                return None
+                break
             if slices and not self._separator:
                 self._learn(self._gap[:-1], slices[-1][:_BEGINNING])
             inp.at = cut
             return text_block(slices, source, inp.base + start - 1, self.limits)
-        self._cautious = _CAUTIOUS_FOR
+        self._cautious = _CAUTIOUS_FOR if inp.ended or inp.in_hand > _WAIT_FOR else 0
         return None
 
     def _last_separator(self, start: int, end: int) -> int:
-        """Position after the bracket of the last separator in the range, or one not after `start`."""
+        """Position after the element before the last separator in the range, or one not after `start`."""
         data = self.input.data
         at = data.rfind(self._separator, start, end) if self._separator else -1
-        return (data.rfind(self._gap, start, end) if at < 0 else at) + 1
+        if at < 0:
+            at = data.rfind(self._gap, start, end)
+        return data.rfind(b",", start, end) if at < 0 else at + 1
 
     def _learn(self, gap: bytes, element: bytes) -> None:
         """Takes note of how elements are set apart, and of the first key of one."""
@@ -244,7 +246,7 @@ class JsonArrayFramer(JsonFramer):
         """The next element by itself."""
         value = yield from self.input.value()
         if value.reason == "truncated":
-            raise Fatal(value.reason, "the data ends within a record", payload=value.data)
+            raise Fatal(value.reason, "the data ends within a record", payload=value.data, offset=value.offset)
         if value.reason == "invalid_json":
             self._cautious = _CAUTIOUS_FOR
             yield from self._resynchronise(value)
@@ -288,7 +290,7 @@ class JsonArrayFramer(JsonFramer):
                     return
             if inp.ended or inp.in_hand > self.limits.max_record_bytes:
                 detail = f"{value.detail}; no place was found after it where the array goes on"
-                raise Fatal(value.reason, detail, payload=value.data)
+                raise Fatal(value.reason, detail, payload=value.data, offset=value.offset)
             more_than = inp.in_hand
             while inp.in_hand < 2 * more_than and not inp.ended:
                 yield None

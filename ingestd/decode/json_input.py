@@ -178,9 +178,9 @@ class JsonFramer(ABC):
         self.input.ended = True
         yield from self.feed(b"")
 
-    def abandon(self) -> bytes:
+    def abandon(self) -> tuple[int, bytes]:
         """See `framing.Framer`."""
-        return self.input.begin()
+        return self.input.offset, self.input.begin()
 
     def value_block(self, value: Value) -> Block:
         """A block of one value, damaged or not."""

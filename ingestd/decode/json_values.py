@@ -10,14 +10,21 @@ import msgspec
 
 from ingestd.decode.block import Block, Fatal
 from ingestd.decode.json_input import END, JsonFramer, Wait
+from ingestd.decode.limits import Limits
 from ingestd.decode.text import text_block
 
 _decode_lines: Final = msgspec.json.Decoder(msgspec.Raw).decode_lines
+_SINGLY_FOR: Final = 64
+"""When the lines in hand are not one value each, so many values are read one by one before lines are tried again."""
 _LINE_THAT_OPENS: Final = re.compile(rb"\n[\[{]")
 
 
 class JsonValuesFramer(JsonFramer):
     """The `json` framing. After bytes that are not JSON it goes on at the next line that begins with a bracket."""
+
+    def __init__(self, limits: Limits, offset: int) -> None:
+        super().__init__(limits, offset)
+        self._singly = 0
 
     def parse(self) -> Generator[Block | None, None, None]:
         """See `JsonFramer`."""
@@ -31,7 +38,7 @@ class JsonValuesFramer(JsonFramer):
                 continue
             value = yield from self.input.value()
             if value.reason == "truncated":
-                raise Fatal(value.reason, value.detail, payload=value.data)
+                raise Fatal(value.reason, value.detail, payload=value.data, offset=value.offset)
             yield self.value_block(value)
             if value.reason == "invalid_json":
                 yield from self._resynchronise(value.bad_at)
@@ -39,15 +46,18 @@ class JsonValuesFramer(JsonFramer):
     def _lines(self) -> Block | None:
         """All whole lines in hand, when each is one JSON value."""
         inp = self.input
+        if self._singly:
+            self._singly -= 1
+            return None
         cut = inp.data.rfind(b"\n", inp.at) + 1
         if not cut or cut - inp.at > self.limits.max_record_bytes:
             return None
-        source = inp.data[inp.at : cut]
         try:
-            slices = [bytes(raw) for raw in _decode_lines(source)]
+            slices = [bytes(raw) for raw in _decode_lines(memoryview(inp.data)[inp.at : cut])]
         except (msgspec.DecodeError, RecursionError):
+            self._singly = _SINGLY_FOR
             return None
-        block = text_block(slices, source, inp.offset, self.limits)
+        block = text_block(slices, inp.data[inp.at : cut], inp.offset, self.limits)
         inp.at = cut
         return block
 

@@ -14,10 +14,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """`record_too_long`: the record is skipped in constant memory and what follows it still comes. A record is held
     whole for as long as it is looked at; the largest legitimate ones (Kubernetes audit) are about 1.5 MiB."""
 
-    max_depth: int = 254
-    """`nesting_too_deep`: what orjson can write back. Looked at where a record cannot be cut the fast way; the
-    reader of the record meets the same bound in orjson."""
-
     max_ratio: int = 500
     """`expansion_limit`: plain bytes for each compressed byte, over the whole object. Audit logs reach about 50,
     lines that repeat to the byte about 300 in gzip, which cannot exceed 1,032; bombs sit at their format's limit."""

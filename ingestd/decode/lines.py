@@ -57,9 +57,9 @@ class LinesFramer:
             self.tail_open = True
             yield from self._block(source, self._base)
 
-    def abandon(self) -> bytes:
+    def abandon(self) -> tuple[int, bytes]:
         """See `framing.Framer`."""
-        return b"".join(self._held)[: self._limits.payload_bytes]
+        return self._base, b"".join(self._held)[: self._limits.payload_bytes]
 
     def _hold(self, data: bytes) -> None:
         if data:
