@@ -89,6 +89,9 @@ class TableBuilder:
         self._raw_row = pa.struct([pa.field(name, raw) for name, raw in self._raw.items()])
         self._timed = [name for name, raw in self._raw.items() if raw != self.schema.field(name).type]
         self._encoders = tuple((column.name, encode) for column in columns if (encode := _json_encoder(column)))
+        self._arrays = [
+            column.name for column in columns if column.kind == "array" and not column.name.startswith("p_any_")
+        ]
         self._pending: list[dict[str, Any]] = []
         self._settled: list[Array] = []
 
@@ -100,6 +103,9 @@ class TableBuilder:
             value = get(name)
             if value is not None:
                 copy[name] = encode(value)
+        for name in self._arrays:
+            if type(get(name)) is str:  # Arrow would take a text for the list of its letters
+                self._move(copy, [name])
         pending = self._pending
         pending.append(copy)
         if len(pending) >= ROWS_AT_ONCE:
@@ -136,11 +142,12 @@ class TableBuilder:
 
     def _mended(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with each value that does not fit moved to `p_unknown_fields`."""
-        names = [name for name in row if name in self._raw and not _fits(row[name], self._raw[name])]
-        moved = {name: row.pop(name) for name in names}
-        self.misfits += len(moved)
-        row[UNKNOWN_FIELDS] = _merged(row.get(UNKNOWN_FIELDS), moved)
+        self._move(row, [name for name in row if name in self._raw and not _fits(row[name], self._raw[name])])
         return row
+
+    def _move(self, row: dict[str, Any], names: Sequence[str]) -> None:
+        self.misfits += len(names)
+        row[UNKNOWN_FIELDS] = _merged(row.get(UNKNOWN_FIELDS), {name: row.pop(name) for name in names})
 
 
 def _fits(value: Any, wanted: pa.DataType) -> bool:
@@ -171,10 +178,17 @@ def _parse_times(array: Array, name: str, wanted: pa.DataType, moved: dict[int, 
     except _MISFIT:
         bad = _unparsable(array, wanted, 0)
     for row in bad:
-        moved.setdefault(row, {})[name] = array[row].as_py()
+        moved.setdefault(row, {})[name] = _pruned(array[row].as_py())
     null = set(bad)
     good = pa.array([row not in null for row in range(len(array))])
     return _with_timestamps(pc.if_else(good, array, pa.scalar(None, array.type)), wanted)
+
+
+def _pruned(value: Any) -> Any:
+    """Without the nulls that a struct has for fields the event did not have."""
+    if isinstance(value, dict):
+        return {name: _pruned(part) for name, part in value.items() if part is not None}
+    return value
 
 
 def _unparsable(array: Array, wanted: pa.DataType, first: int) -> list[int]:
