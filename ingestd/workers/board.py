@@ -1,0 +1,124 @@
+"""One page of memory that a child shares with the parent: where it is, readable after its death.
+
+The child writes a few machine words per record; the parent reads them to see whether the child comes any further
+and, once it is dead, what it was doing. Each word is written whole, so no lock is needed.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+SIZE: Final = 4096
+_WORDS: Final = 16
+_RULE_AT: Final = _WORDS * 8
+_MAX_RULE: Final = 1024
+
+
+class Phase(IntEnum):
+    """What a child is doing."""
+
+    IDLE = 0
+    """Waiting for input."""
+    FRAME = 1
+    """Decompressing and cutting into records; `ordinal` is the one that comes next."""
+    READ = 2
+    """Normalising one record."""
+    DETECT = 3
+    """In the detections."""
+    BUILD = 4
+    """Turning rows into columns and results into bytes."""
+    CALL = 5
+    """Waiting for the parent to answer a detection."""
+    SEND = 6
+    """Waiting for the parent to take results."""
+
+
+class Blame(IntEnum):
+    """Why a child ended itself, where it knows; then the note names the culprit for certain."""
+
+    NONE = 0
+    STUBBORN = 1
+    """A detection went on after its time was up, again and again."""
+    MEMORY = 2
+    """A detection ran out of memory and kept what it had taken."""
+    BROKEN = 3
+    """A detection closed the child's sockets."""
+    FULL = 4
+    """Nobody in particular: the child has grown and asks to be replaced."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a child is or was."""
+
+    phase: Phase
+    task: int
+    ordinal: int
+    rule: str
+    """The detection noted last; only in careful mode, or when `blame` is set."""
+    blame: Blame
+    progress: tuple[int, ...]
+    """Changes whenever the child comes any further."""
+
+
+PHASE: Final = 0
+TASK: Final = 1
+ORDINAL: Final = 2
+SERIAL: Final = 3
+FRAMES: Final = 4
+_BLAME: Final = 5
+_RULE_LENGTH: Final = 6
+
+
+class Board:
+    """The shared page. `words` is open to the child's inner loop, which writes by the indexes above."""
+
+    def __init__(self, fd: int) -> None:
+        """Map the page behind `fd`, which this object owns from now on."""
+        self.fd = fd
+        self._map = mmap.mmap(fd, SIZE)
+        self._view = memoryview(self._map)
+        self.words = self._view[: _WORDS * 8].cast("Q")
+
+    @staticmethod
+    def create() -> Board:
+        """A new page, all zeros."""
+        fd = os.memfd_create("ingestd-board", os.MFD_CLOEXEC)
+        os.ftruncate(fd, SIZE)
+        return Board(fd)
+
+    def note(self, rule: str) -> None:
+        """Remember that `rule` is about to run; empty for none."""
+        name = rule.encode("utf-8", "replace")[:_MAX_RULE]
+        self.words[_RULE_LENGTH] = 0
+        self._view[_RULE_AT : _RULE_AT + len(name)] = name
+        self.words[_RULE_LENGTH] = len(name)
+
+    def blame(self, reason: Blame, rule: str = "") -> None:
+        """Say why this process is about to end itself."""
+        self.note(rule)
+        self.words[_BLAME] = reason
+
+    def read(self) -> Place:
+        """The place as it is now."""
+        words = self.words
+        length = min(words[_RULE_LENGTH], _MAX_RULE)
+        return Place(
+            phase=Phase(words[PHASE]),
+            task=words[TASK],
+            ordinal=words[ORDINAL],
+            rule=bytes(self._view[_RULE_AT : _RULE_AT + length]).decode("utf-8", "replace"),
+            blame=Blame(words[_BLAME]),
+            progress=(words[TASK], words[ORDINAL], words[SERIAL], words[FRAMES]),
+        )
+
+    def close(self) -> None:
+        """Unmap; nothing of it may be used afterwards."""
+        self.words.release()
+        self._view.release()
+        self._map.close()
+        os.close(self.fd)

@@ -1,0 +1,100 @@
+"""The real rooms, put together for a zygote: `build` is what it calls first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ingestd.decode import Limits, ObjectDecoder
+from ingestd.detections import DetectionSet, Engine, Options, Watch, kv
+from ingestd.errors import ConfigError, Problem
+from ingestd.lake.batch import BatchBuilder
+from ingestd.model import Match, ObjectTask
+from ingestd.schemas.registry import Registry
+from ingestd.schemas.session import Session, SessionInfo
+from ingestd.workers.contracts import Ask, Event, Stages
+from ingestd.workers.settings import CodeSpec
+
+T = TypeVar("T")
+
+
+def build(spec: CodeSpec) -> Stages:
+    """Load schemas and detections. Raises ConfigError with the problems of both."""
+    started = time.monotonic()
+    problems: list[Problem] = []
+    registry = _load(lambda: _registry(spec), problems)
+    detections = _load(lambda: DetectionSet.load(msgspec.convert(spec.detections, Options)), problems)
+    if registry is None or detections is None:
+        raise ConfigError(problems)
+    limits = msgspec.convert(spec.limits, Limits)
+    watch = Watch()
+    engine = Engine(detections, watch)
+
+    def decoder(task: ObjectTask) -> ObjectDecoder:
+        return ObjectDecoder(task.route.framing, limits, first_ordinal=task.first_ordinal, offset=task.offset)
+
+    def session(task: ObjectTask) -> Session:
+        info = SessionInfo(
+            identity=task.identity,
+            source_id=task.source,
+            source_label=spec.source_labels.get(task.source, task.source),
+            origin=task.origin,
+            keep_unknown=spec.keep_unknown,
+        )
+        return registry.classifier(task.route.log_types).session(info)
+
+    return Stages(
+        decoder=decoder,
+        session=session,
+        engine=engine,
+        watch=watch,
+        builder=lambda: BatchBuilder(registry.columns),
+        rules_of=lambda log_type: [runnable.id for runnable in detections.for_log_type(log_type)],
+        failed=lambda rule, event, kind, detail: _failed(detections, rule, event, kind, detail),
+        connect=_connect,
+        reject_payload_bytes=spec.reject_payload_bytes,
+        description={
+            "detections": len(detections.runnables),
+            "log_types": len(registry.names),
+            "version": detections.version,
+            "seconds": time.monotonic() - started,
+        },
+    )
+
+
+def _registry(spec: CodeSpec) -> Registry:
+    registry = Registry.load([Path(path) for path in spec.schema_paths], builtin=spec.builtin_schemas)
+    for log_types in spec.candidates:
+        for name in registry.classifier(log_types).names:
+            registry.columns(name)
+    return registry
+
+
+def _load(load: Callable[[], T], problems: list[Problem]) -> T | None:
+    try:
+        return load()
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
+def _failed(detections: DetectionSet, rule: str, event: Event, kind: str, detail: str) -> Match:
+    runnable = detections.runnables[rule]
+    return runnable.plain_error(event, event["p_log_type"], dedup=kind, title=f"{rule}: {kind}", text=detail)
+
+
+def _connect(ask: Ask | None) -> None:
+    """Have the rules' key-value store answered by `ask("kv", request)`."""
+    if ask is None:
+        kv.connect(None)
+        return
+
+    def store(request: kv.Request) -> kv.Item:
+        answer: Any = ask("kv", msgspec.to_builtins(request))
+        return msgspec.convert(answer, kv.Item)
+
+    kv.connect(store)

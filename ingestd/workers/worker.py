@@ -1,0 +1,329 @@
+"""One child in the parent's eyes: sends it objects, takes its results, notices its death."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from ingestd.model import ChunkResult, ObjectDone
+from ingestd.workers.blame import Death
+from ingestd.workers.board import Board
+from ingestd.workers.budget import ByteBudget
+from ingestd.workers.frames import (
+    CANCEL,
+    CANCELLED,
+    CREDIT,
+    DATA,
+    DATA_BYTES,
+    DONE,
+    END,
+    HEADER,
+    MAX_FRAME,
+    MAX_MESSAGE,
+    MORE,
+    OPEN,
+    RESULT,
+    SUSPEND,
+    Call,
+    Open,
+    ProtocolError,
+    Reply,
+    encode,
+    pack,
+)
+from ingestd.workers.generation import Child, Zygote
+
+OnResult = Callable[[ChunkResult], Awaitable[None]]
+OnCall = Callable[[Call], Awaitable[Any]]
+Read = Callable[[], AsyncIterator[bytes]]
+
+_BUFFER_BYTES: Final = 4 << 20
+"""Of results that arrived and were not looked at yet: the reader takes large frames in few steps."""
+_END_SECONDS: Final = 5.0
+_LARGE_BYTES: Final = 1 << 20
+"""Stored bytes from which an object counts as large: a child has few of those open at once, to bound its memory."""
+
+_decode_result = msgspec.msgpack.Decoder(ChunkResult).decode
+_decode_done = msgspec.msgpack.Decoder(ObjectDone).decode
+_decode_call = msgspec.msgpack.Decoder(Call).decode
+
+
+class WorkerDied(Exception):
+    """The child ended under this object; `death` says what is known."""
+
+    def __init__(self, death: Death) -> None:
+        super().__init__(death.detail)
+        self.death = death
+
+
+class Stream:
+    """An object on its way through the child."""
+
+    __slots__ = ("done", "returned")
+
+    def __init__(self, returned: Callable[[int, int], None]) -> None:
+        self.done: asyncio.Future[ObjectDone | None] = asyncio.get_running_loop().create_future()
+        """None when it was cancelled."""
+        self.returned = returned
+        """Called with each range of ordinals whose rows have been handed on."""
+
+
+class Worker:
+    """A running child. Make with `start`; `ended` resolves when it is gone and all it sent has been handed on."""
+
+    def __init__(
+        self,
+        zygote: Zygote,
+        child: Child,
+        board: Board,
+        budget: ByteBudget,
+        on_result: OnResult,
+        on_call: OnCall | None,
+    ) -> None:
+        self.zygote = zygote
+        self.child = child
+        self.board = board
+        self.stuck = False
+        """Set before the parent ends it for coming no further."""
+        self.streams: dict[int, Stream] = {}
+        self.objects = 0
+        """Objects given to it, kept by its owner."""
+        self.closing = False
+        """It was told to end."""
+        self.in_flight = 0
+        """Stored bytes sent and not yet worked on."""
+        self.served = 0
+        """Objects finished."""
+        self._budget = budget
+        self._on_result = on_result
+        self._on_call = on_call
+        self._large = asyncio.Semaphore(4)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.ended: asyncio.Future[Death] = asyncio.get_running_loop().create_future()
+
+    @staticmethod
+    async def start(zygote: Zygote, budget: ByteBudget, on_result: OnResult, on_call: OnCall | None) -> Worker:
+        """Fork a child. Raises Retryable when that is not possible now."""
+        data, data_child = socket.socketpair()
+        calls, calls_child = socket.socketpair()
+        board = Board.create()
+        try:
+            with data_child, calls_child:
+                child = await zygote.fork((data_child.fileno(), calls_child.fileno(), board.fd))
+        except BaseException:
+            for end in (data, calls):
+                end.close()
+            board.close()
+            raise
+        worker = Worker(zygote, child, board, budget, on_result, on_call)
+        await worker._connect(data, calls)
+        return worker
+
+    async def _connect(self, data: socket.socket, calls: socket.socket) -> None:
+        reader, self._writer = await asyncio.open_unix_connection(sock=data, limit=_BUFFER_BYTES)
+        self._writer.transport.set_write_buffer_limits(high=_BUFFER_BYTES // 4)
+        call_reader, self._call_writer = await asyncio.open_unix_connection(sock=calls)
+        name = f"worker {self.child.pid}"
+        self._tasks = [
+            asyncio.create_task(self._live(reader), name=name),
+            asyncio.create_task(self._answer_calls(call_reader), name=f"{name} calls"),
+        ]
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.child.pid
+
+    # --- objects --------------------------------------------------------------------------------------------
+
+    async def process(self, opening: Open, read: Read, returned: Callable[[int, int], None]) -> ObjectDone:
+        """Take one object through the child. Raises WorkerDied when the child ends first, or what `read` raises,
+        after everything that the child made of the object has been handed on."""
+        number = opening.task.task
+        stream = self.streams[number] = Stream(returned)
+        try:
+            await self._write(OPEN, number, encode(opening))
+            if not opening.condemned:
+                await self._pump(number, stream, read)
+            done = await asyncio.shield(stream.done)
+            if done is None:
+                raise ProtocolError("the worker cancelled an object by itself")
+            return done
+        except WorkerDied:
+            raise
+        except BaseException:
+            await self._cancel(number, stream)
+            raise
+        finally:
+            self.streams.pop(number, None)
+
+    def suspend(self, rules: Iterable[str]) -> None:
+        """Have the child leave out these detections from now on."""
+        if not self.ended.done():
+            self._writer.writelines(pack(SUSPEND, 0, msgspec.msgpack.encode(sorted(rules))))
+
+    async def _pump(self, number: int, stream: Stream, read: Read) -> None:
+        sent = 0
+        async with contextlib.AsyncExitStack() as held:
+            pieces = read()
+            if (close := getattr(pieces, "aclose", None)) is not None:
+                held.push_async_callback(close)
+            async for piece in pieces:
+                if sent <= _LARGE_BYTES < sent + len(piece):
+                    await held.enter_async_context(self._large)
+                for at in range(0, len(piece), DATA_BYTES):
+                    if stream.done.done():
+                        return  # the child needs no more of it, or is dead
+                    await self._send_data(number, piece[at : at + DATA_BYTES])
+                sent += len(piece)
+        await self._write(END, number)
+
+    async def _send_data(self, number: int, data: bytes) -> None:
+        await self._budget.take(len(data))
+        if self.ended.done():
+            self._budget.give(len(data))
+            return
+        self.in_flight += len(data)
+        await self._write(DATA, number, data)
+
+    async def _write(self, kind: int, number: int, payload: bytes = b"") -> None:
+        if self.ended.done():
+            return  # the stream knows
+        self._writer.writelines(pack(kind, number, payload))
+        with contextlib.suppress(ConnectionError):  # the same
+            await self._writer.drain()
+
+    async def _cancel(self, number: int, stream: Stream) -> None:
+        """Have the child forget the object, and wait until it has returned what it made of it."""
+        await self._write(CANCEL, number)
+        if not stream.done.done():
+            with contextlib.suppress(WorkerDied, TimeoutError):
+                await asyncio.wait_for(asyncio.shield(stream.done), _END_SECONDS)
+
+    def _credit(self, size: int) -> None:
+        self.in_flight -= size
+        self._budget.give(size)
+
+    # --- what the child sends -------------------------------------------------------------------------------
+
+    async def _live(self, reader: asyncio.StreamReader) -> None:
+        detail = ""
+        try:
+            await self._take_messages(reader)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except (ProtocolError, msgspec.DecodeError) as error:
+            detail = f"sent what is no message: {error}"
+            self.zygote.kill(self.child)
+        self._writer.close()
+        self._call_writer.close()
+        await self._bury(detail)
+
+    async def _take_messages(self, reader: asyncio.StreamReader) -> None:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            kind, length, task = HEADER.unpack(await reader.readexactly(HEADER.size))
+            size += length
+            if length > MAX_FRAME or size > MAX_MESSAGE:
+                raise ProtocolError(f"a message of {size} bytes")
+            payload = await reader.readexactly(length)
+            if kind & MORE or parts:
+                parts.append(payload)
+            if not kind & MORE:
+                await self._message(kind, task, b"".join(parts) if parts else payload)
+                parts.clear()
+                size = 0
+
+    async def _message(self, kind: int, task: int, payload: bytes) -> None:
+        if kind == RESULT:
+            await self._result(_decode_result(payload))
+        elif kind in {DONE, CANCELLED}:
+            self.served += 1
+            stream = self.streams.get(task)
+            if stream is not None and not stream.done.done():
+                stream.done.set_result(_decode_done(payload) if kind == DONE else None)
+        elif kind == CREDIT:
+            self._credit(task)
+
+    async def _result(self, result: ChunkResult) -> None:
+        try:
+            await self._on_result(result)
+        except Exception as error:  # noqa: BLE001 - whoever waits for these objects is told
+            for span in result.spans:
+                stream = self.streams.get(span.task)
+                if stream is not None and not stream.done.done():
+                    stream.done.set_exception(error)
+            return
+        for span in result.spans:
+            if stream := self.streams.get(span.task):
+                stream.returned(span.first, span.end)
+
+    # --- its end --------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Have an idle child end; returns when it is gone. Idempotent."""
+        self.closing = True
+        if not self.ended.done():
+            self._writer.write_eof()
+        try:
+            await asyncio.wait_for(asyncio.shield(self.ended), _END_SECONDS)
+        except TimeoutError:
+            self.zygote.kill(self.child)
+            await asyncio.shield(self.ended)
+
+    def kill(self) -> None:
+        """End the child now, as one that came no further."""
+        self.stuck = True
+        self.zygote.kill(self.child)
+
+    async def _bury(self, detail: str) -> None:
+        """The child sends no more: learn how it ended and tell everyone who waits for it."""
+        try:
+            status = await asyncio.wait_for(asyncio.shield(self.child.exited), _END_SECONDS)
+        except TimeoutError:  # it let go of its sockets and lives on
+            self.zygote.kill(self.child)
+            status = await self.child.exited
+        death = Death(self.board.read(), stuck=self.stuck, detail=detail or _ending(status))
+        self.board.close()
+        for stream in self.streams.values():
+            if not stream.done.done():
+                stream.done.set_exception(WorkerDied(death))
+                stream.done.exception()  # it may be that nobody waits any more
+        self.ended.set_result(death)
+        self._credit(self.in_flight)
+
+    # --- requests of detections -----------------------------------------------------------------------------
+
+    async def _answer_calls(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                length = int.from_bytes(await reader.readexactly(4), "big")
+                if length > MAX_FRAME:
+                    raise ProtocolError(f"a request of {length} bytes")
+                reply = encode(await self._answer(_decode_call(await reader.readexactly(length))))
+                self._call_writer.writelines((len(reply).to_bytes(4, "big"), reply))
+                await self._call_writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        except (ProtocolError, msgspec.DecodeError):
+            self.zygote.kill(self.child)
+
+    async def _answer(self, call: Call) -> Reply:
+        if self._on_call is None:
+            return Reply(error=f"{call.name}: not available here")
+        try:
+            return Reply(value=await self._on_call(call))
+        except Exception as error:  # noqa: BLE001 - it is the detection's to see, and the child's to go on
+            return Reply(error=f"{type(error).__name__}: {error}")
+
+
+def _ending(status: int | None) -> str:
+    if status is None:
+        return "ended with its zygote"
+    return f"ended by signal {-status}" if status < 0 else f"ended with exit status {status}"
