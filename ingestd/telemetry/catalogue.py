@@ -162,9 +162,9 @@ ProcessCollector(namespace="ingestd", registry=REGISTRY)
 GCCollector(registry=REGISTRY)
 
 
-def value(name: str, **labels: str) -> float:
+def value(sample: str, /, **labels: str) -> float:
     """Current value of a sample, e.g. `value("ingestd_messages_total", source="a", outcome="acked")`; 0 if unseen."""
-    return REGISTRY.get_sample_value(name, labels) or 0.0
+    return REGISTRY.get_sample_value(sample, labels) or 0.0
 
 
 def forget(**labels: str) -> None:
@@ -174,7 +174,7 @@ def forget(**labels: str) -> None:
             declared.metric.remove_by_labels(labels)
 
 
-def total(metric: Counter | Gauge, **labels: str) -> float:
+def total(metric: Counter | Gauge, /, **labels: str) -> float:
     """Sum of a metric's series, of those that carry these label values."""
     wanted = labels.items()
     samples = (sample for family in metric.collect() for sample in family.samples)
