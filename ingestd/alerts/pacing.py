@@ -80,7 +80,7 @@ class Breaker:
         """Note a temporary failure; True when the destination counts as down from now on."""
         was_open = self.open
         self._failures += 1
-        if self.open:
-            self._until = max(self._until, now + self._pause)
+        if self.open and now >= self._until:  # attempts begun before the pause do not make it longer
+            self._until = now + self._pause
             self._pause = min(LONGEST_PAUSE_SECS, self._pause * 2)
         return self.open and not was_open

@@ -159,7 +159,8 @@ class _Log:
             self.close()
 
     def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe without a reader must not hang us
+        # O_NONBLOCK: a pipe without a reader must not hang us
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(self._path, flags, 0o600)
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -194,8 +195,10 @@ class _Log:
             self._read_to = 0  # truncated by rotation; ids of lines that were there stay known
         rest = b""
         while (at := self._read_to + len(rest)) < end:
-            rest += os.pread(self._descriptor, min(_BLOCK, end - at), at)
-            whole, newline, rest = rest.rpartition(b"\n")
+            block = os.pread(self._descriptor, min(_BLOCK, end - at), at)
+            if not block:
+                raise Retryable(f"{self._path} was truncated while it was read")
+            whole, newline, rest = (rest + block).rpartition(b"\n")
             for line in whole.split(b"\n"):
                 self._remember(line)
             self._read_to += len(whole) + len(newline)
@@ -210,7 +213,7 @@ class _Log:
         if rest and (rest.startswith(_START) or _START.startswith(rest)):
             os.ftruncate(self._descriptor, self._read_to)
             return self._read_to
-        os.pwrite(self._descriptor, b"\n", end)
+        os.write(self._descriptor, b"\n")
         self._read_to = end + 1
         return end + 1
 
@@ -229,7 +232,7 @@ class _Log:
         try:
             written = 0
             while written < len(data):
-                written += os.pwrite(self._descriptor, data[written:], end + written)
+                written += os.write(self._descriptor, data[written:])
             os.fsync(self._descriptor)
         except OSError:
             os.ftruncate(self._descriptor, end)  # a full disk leaves half a line
