@@ -113,5 +113,10 @@ class PendingBatch:
             if not waiting.done():
                 waiting.set_result(None)
 
+    def settle(self) -> None:
+        """Nothing of the batch is left to do."""
+        if not self.settled.done():
+            self.settled.set_result(None)
+
     def _open(self) -> None:
         self.opened = self.opened or time.monotonic()

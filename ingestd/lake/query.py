@@ -92,7 +92,7 @@ class _Views:
 
     def needed(self, sql: str) -> Iterator[str]:
         """Statements for the tables whose names occur in `sql`: not for all, as each reads its files' footers."""
-        text = sql.lower()
+        text = sql.lower().replace('""', '"')
         with_events = "events" in text
         made = []
         for name in sorted(self._columns):
@@ -112,7 +112,7 @@ class _Views:
         if next(path.glob("**/*.parquet"), None) is None:
             shown = ", ".join(f"{_quoted(column.name)} {_sql_type(column)}" for column in columns)
             return f"CREATE OR REPLACE TABLE {_quoted(name)} ({shown}, p_event_date DATE)"
-        pattern = re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''") + "/**/*.parquet"
+        pattern = f"{_glob_of(path)}/**/*.parquet"
         return (
             f"CREATE OR REPLACE VIEW {_quoted(name)} AS FROM read_parquet('{pattern}', union_by_name=true,"
             " hive_partitioning=true, hive_types={'p_log_type': VARCHAR, 'p_event_date': DATE})"
@@ -129,12 +129,11 @@ class _Views:
 def _connect(root: Path) -> duckdb.DuckDBPyConnection:
     """A database in memory that reaches no file but the lake's, no network, and no extension."""
     connection = duckdb.connect(":memory:")
-    folder = str(root).replace("'", "''")
     for setting in (
         f"memory_limit='{MEMORY_LIMIT}'",
         "temp_directory=''",
         "TimeZone='UTC'",
-        f"allowed_directories=['{folder}']",
+        f"allowed_directories=['{_text(root)}', '{_glob_of(root)}']",
         "enable_external_access=false",
     ):
         connection.execute(f"SET {setting}")
@@ -163,6 +162,15 @@ def _explained(views: _Views) -> Iterator[None]:
         raise Permanent(f"{error}\nTables: {known}", reason="query_failed") from error
     except (duckdb.Error, pa.ArrowException) as error:
         raise Permanent(str(error), reason="query_failed") from error
+
+
+def _glob_of(path: Path) -> str:
+    """A pattern that means just this path, inside an SQL literal."""
+    return re.sub(r"([*?\[])", r"[\1]", _text(path))
+
+
+def _text(path: Path) -> str:
+    return str(path).replace("'", "''")
 
 
 def _quoted(name: str) -> str:

@@ -117,16 +117,25 @@ class Writer:
             await asyncio.wait(waiting)
 
     async def close(self) -> None:
-        """Flush, then stop. Cancelled before that, it leaves the rest to the next start: nothing is lost by it."""
+        """Flush, then stop. When that takes too long, cancel it: what is not committed is read again."""
         self._closed = True
         try:
             await self.flush()
         finally:
-            if self._loop is not None:
-                self._loop.cancel()
-                await asyncio.gather(self._loop, return_exceptions=True)
-            self._give_up(Retryable("the daemon stopped before the commit"))
-            self._executor.shutdown(wait=False)
+            await self.abandon()
+
+    async def abandon(self) -> None:
+        """Stop at once. What is committed and not published, the next start publishes."""
+        self._closed = True
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        for batch in (self._committing, self._filling):
+            if batch is not None:
+                batch.drop_all(Retryable("the daemon stopped before the commit"))
+                batch.settle()
+        self._swapped.set()
+        self._executor.shutdown(wait=False)
 
     # --- what goes out --------------------------------------------------------------------------------------
 
@@ -144,8 +153,7 @@ class Writer:
                 self._drop(batch, Retryable(f"the batch could not be committed: {error!r}"))
             finally:
                 self._committing = None
-                if not batch.settled.done():
-                    batch.settled.set_result(None)
+                batch.settle()
                 self._note_buffers()
 
     async def _until_due(self) -> None:
@@ -224,13 +232,6 @@ class Writer:
                 self._filling.drop({identity: errors[identity]})
             else:
                 self._lost[identity] = errors[identity]
-
-    def _give_up(self, error: Exception) -> None:
-        for batch in (self._committing, self._filling):
-            if batch is not None:
-                batch.drop_all(error)
-                if not batch.settled.done():
-                    batch.settled.set_result(None)
 
     def _is_full(self, batch: PendingBatch | None = None) -> bool:
         batch = batch or self._filling

@@ -16,6 +16,7 @@ from ingestd.lake.writer import Writer, WriterSettings
 from ingestd.ledger import Ledger
 from ingestd.model import ChunkResult, Column, Match, ObjectDone, Span, row_id, row_id_prefix
 from ingestd.state.sqlite import SqliteState
+from tests.ledgers import crash
 
 NOW = "2026-07-02 12:00:00.000000000"
 LOG_TYPE = "AWS.CloudTrail"
@@ -104,10 +105,10 @@ class House:
         return ledger, writer
 
     async def crash(self) -> None:
-        """The newest daemon dies: its task is gone, its lock is free, its claims are dead."""
+        """The newest daemon dies as by a power cut: it tells nobody, but its lock is free."""
         writer, ledger, state = self._writers.pop(), self._ledgers.pop(), self._states.pop()
-        writer.abandon()
-        await ledger.close()
+        await writer.abandon()
+        crash(ledger)
         await state.close()
 
     async def close(self) -> None:
@@ -138,6 +139,7 @@ async def claim(ledger: Ledger, *identities: str) -> None:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """A place for daemons; all of them are ended after the test."""
     house = House(tmp_path)
     yield house
     await house.close()

@@ -62,6 +62,7 @@ TABLE = (
 
 
 def base(**fields: Any) -> dict[str, Any]:
+    """An event with some fields."""
     return event("x", 0) | fields
 
 
@@ -74,6 +75,7 @@ def written(*events: dict[str, Any], columns: tuple[Column, ...] = TABLE) -> lis
 
 
 def rows_of(tables: tuple[TableBatch, ...]) -> list[dict[str, Any]]:
+    """The rows of a taken batch, by way of Parquet."""
     rows: list[dict[str, Any]] = []
     for file in encode([Kept(ChunkResult(spans=(), tables=tables), ())]):
         rows += pq.read_table(pa.BufferReader(pa.py_buffer(file.data))).to_pylist()
@@ -134,7 +136,11 @@ def test_nested_values_are_kept_in_place() -> None:
 def test_a_value_that_does_not_fit_moves_and_the_row_stays(name: str, value: Any) -> None:
     """The misfit is null in its column, whole in `p_unknown_fields`, counted; its neighbours are untouched."""
     builder = BatchBuilder(lambda _: TABLE)
-    for row in (base(text="before"), base(text="kept", p_unknown_fields={"u": 1}) | {name: value}, base(text="after")):
+    for row in (
+        base(text="before"),
+        base(text="kept", p_unknown_fields={"u": 1}) | {name: value},
+        base(text="after"),
+    ):
         builder.add_event(row)
     before, mended, after = rows_of(builder.take())
     assert (before["text"], after["text"]) == ("before", "after")
@@ -258,7 +264,9 @@ def test_taking_starts_anew() -> None:
 
 def test_a_child_imports_nothing_of_the_parent() -> None:
     """No asyncio and no metrics come with the builder."""
-    script = "import ingestd.lake.batch, sys; print(sorted({'asyncio', 'prometheus_client', 'duckdb'} & set(sys.modules)))"
+    script = (
+        "import ingestd.lake.batch, sys; print(sorted({'asyncio', 'prometheus_client', 'duckdb'} & set(sys.modules)))"
+    )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 
@@ -270,21 +278,28 @@ times = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(
     lambda at: f"{at.year:04d}-{at:%m-%d %H:%M:%S.%f}000",
 )
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
 
 
 def integers(bits: int) -> st.SearchStrategy[int]:
+    """Signed integers of so many bits."""
     return st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """The same or null."""
     return st.none() | values
 
 
 def objects(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects of which each field may be absent or null."""
     return st.fixed_dictionaries({}, optional={name: maybe(values) for name, values in fields.items()})
 
 
@@ -321,6 +336,7 @@ def expected(value: Any, column: Column) -> Any:
 
 
 def found(value: Any, column: Column) -> Any:
+    """A value read back, in the form of `expected`."""
     if value is None:
         return None
     if column.kind == "json" or (column.kind == "object" and not column.children):
