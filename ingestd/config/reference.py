@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from copy import copy
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -59,15 +60,28 @@ def _types(kind: components.Kind, common: type[Model]) -> list[str]:
     parts = []
     for name in components.names(kind):
         config = components.load(kind, name).Config
-        own = {key: field for key, field in config.model_fields.items() if key not in common.model_fields}
-        changed = {
-            key: field
+        shown = {
+            key: _described(field, common.model_fields.get(key))
             for key, field in config.model_fields.items()
-            if key in common.model_fields and key != "type" and field.default != common.model_fields[key].default
+            if key not in common.model_fields or _differs(field, common.model_fields[key])
         }
+        shown.pop("type", None)
         parts += [f"\n### `type: {name}`\n\n", _doc(config)]
-        parts += [_rows(own | changed)] if own or changed else ["Nothing more than the common keys.\n"]
+        parts += [_rows(shown)] if shown else ["Nothing more than the common keys.\n"]
     return parts
+
+
+def _differs(field: FieldInfo, common: FieldInfo) -> bool:
+    return bool(field.default != common.default)
+
+
+def _described(field: FieldInfo, common: FieldInfo | None) -> FieldInfo:
+    """The field, with the description of the common one when a component changes but the default."""
+    if field.description or common is None:
+        return field
+    described = copy(field)
+    described.description = common.description
+    return described
 
 
 def _doc(of: type[Model]) -> str:
