@@ -47,37 +47,36 @@ class Block:
     share. Offsets are not kept per record: `offset_of` works one out.
     """
 
-    __slots__ = ("_base", "_offsets", "_slices", "_source", "first", "header", "records")
+    __slots__ = ("_base", "_cursor", "_offsets", "_slices", "_source", "first", "header", "records")
 
     def __init__(
         self,
         records: list[Record],
+        *,
+        offsets: list[int] | None = None,
+        slices: Sequence[bytes] = (),
         source: bytes = b"",
         base: int = 0,
-        *,
-        slices: Sequence[bytes] | None = None,
-        offsets: list[int] | None = None,
         header: dict[str, Any] | None = None,
     ) -> None:
-        """Either `offsets` are given, or `source` (which begins at plain offset `base`) holds the records as
-        `slices`, in order, with nothing between them that could be mistaken for one. Without `slices` the
-        records are the slices."""
+        """Either `offsets` are given, or what the records were cut from: `slices` lie in `source`, which begins at
+        plain offset `base`, in order, with nothing between them in which the next one could be found."""
         self.first = 0
         self.records = records
         self.header = header
+        self._offsets = offsets
+        self._slices = slices
         self._source = source
         self._base = base
-        self._slices = slices
-        self._offsets = offsets
+        self._cursor = (0, 0)
+        """A slice that was looked for, and where the search for it began: rejects come in order."""
 
     def offset_of(self, index: int) -> int:
         """Offset of `records[index]` in the plain stream. Costs a search through the block: for rejects only."""
         if self._offsets is not None:
             return self._offsets[index]
-        slices = self.records if self._slices is None else self._slices
-        position = start = 0
-        for piece in slices[: index + 1]:
-            if isinstance(piece, bytes):
-                start = self._source.index(piece, position)
-                position = start + len(piece)
-        return self._base + start
+        at, position = self._cursor if self._cursor[0] <= index else (0, 0)
+        for piece in self._slices[at:index]:
+            position = self._source.index(piece, position) + len(piece)
+        self._cursor = (index, position)
+        return self._base + self._source.index(self._slices[index], position)

@@ -109,7 +109,7 @@ class CsvFramer:
         if len(source) <= limit or max(map(len, rows)) <= limit:
             yield text_block(rows, source, base, self._limits)
             return
-        whole = Block(list(rows), source, base)
+        whole = Block([], slices=rows, source=source, base=base)
         for index, row in enumerate(rows):
             offset = whole.offset_of(index)
             if len(row) > limit:

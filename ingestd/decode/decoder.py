@@ -106,12 +106,10 @@ class ObjectDecoder:
             if last:
                 for piece in self._unpacker.finish():
                     yield from self._take(piece)
+                yield from self._end_document()
+                self.tail_open = self.tail_open and not self._unpacker.names
         except Fatal as fatal:
             yield from self._fail(fatal)
-            return
-        if last:
-            yield from self._end_document()
-            self.tail_open = self.tail_open and not self._unpacker.names
 
     # --- from plain pieces to documents -----------------------------------------------------------------
 

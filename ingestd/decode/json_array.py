@@ -175,8 +175,9 @@ class JsonArrayFramer(JsonFramer):
         end_of_last = -1
         while True:
             char = yield from inp.next_char()
-            if end_of_last >= inp.base and not self._separator:
+            if end_of_last > inp.base:
                 self._learn(inp.data[end_of_last - inp.base - 1 : inp.at], inp.data[inp.at : inp.at + _BEGINNING])
+            end_of_last = -1
             if char == CLOSE_ARRAY:
                 inp.at += 1
                 return
@@ -185,9 +186,8 @@ class JsonArrayFramer(JsonFramer):
                 yield None
                 continue
             if block is None:
-                self._separator = b""
                 block = yield from self._one()
-            end_of_last = inp.offset
+                end_of_last = inp.offset
             yield self._extracted(block, within) if within else block
             char = yield from inp.next_char()
             if char == COMMA:

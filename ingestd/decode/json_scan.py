@@ -49,7 +49,7 @@ def probe(data: bytes, start: int) -> tuple[Found, int]:
         _decode(memoryview(data)[start:])
     except msgspec.DecodeError as error:
         at = error_position(error)
-        if at is None:
+        if at is None or start + at >= len(data):  # a number that ends too early counts as wrong there
             return Found.CUT, len(data)
         return (Found.MORE if _TRAILING in str(error) else Found.BAD), start + at
     except RecursionError:

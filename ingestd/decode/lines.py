@@ -74,7 +74,7 @@ class LinesFramer:
         if len(source) <= limit or max(map(len, lines)) <= limit:
             yield text_block(lines, source, base, self._limits)
             return
-        whole = Block(list(lines), source, base)
+        whole = Block([], slices=lines, source=source, base=base)
         for index, line in enumerate(lines):
             offset = whole.offset_of(index)
             yield (

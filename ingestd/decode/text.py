@@ -30,28 +30,27 @@ def looks_binary(head: bytes) -> bool:
 def text_block(slices: list[bytes], source: bytes, base: int, limits: Limits) -> Block:
     """A block of `slices` of `source`, each that is not text replaced by its `Damage`."""
     records: list[Record] = list(slices)
-    block = Block(records, source, base)
-    if source.isascii():
-        if b"\0" not in source:
-            return block
-    elif b"\0" not in source:
-        try:
-            source.decode()
-        except UnicodeDecodeError:
-            pass  # some record is damaged: found below
-        else:
-            return block
+    block = Block(records, slices=slices, source=source, base=base)
+    if _is_text(source):
+        return block
     for index, piece in enumerate(slices):
         fault = text_fault(piece)
         if fault is not None:
-            reason, detail = fault
-            records[index] = Damage(
-                reason=reason,
-                detail=detail,
-                payload=piece[: limits.payload_bytes],
-                offset=Block(list(slices), source, base).offset_of(index),
-            )
-    return Block(records, source, base, slices=slices)
+            payload, offset = piece[: limits.payload_bytes], block.offset_of(index)
+            records[index] = Damage(reason=fault[0], detail=fault[1], payload=payload, offset=offset)
+    return block
+
+
+def _is_text(source: bytes) -> bool:
+    if b"\0" in source:
+        return False
+    if source.isascii():
+        return True
+    try:
+        source.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def text_fault(record: bytes) -> tuple[str, str] | None:
