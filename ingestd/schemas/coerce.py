@@ -10,7 +10,9 @@ import ipaddress
 import json
 import math
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -160,8 +162,11 @@ def embedded(value: str, kind: type, path: str) -> Any:
     and what is no JSON stays text. None for an empty text."""
     if not value.strip():
         return None
+    data = value.encode()
     try:
-        decoded = loads(value.encode("utf-8", "replace"), _MAX_EMBEDDED_DEPTH)
+        decoded = loads(data, _MAX_EMBEDDED_DEPTH)
+        if getattr(_mode, "literal", False):
+            decoded = loads_literal(data)
     except ValueError as error:
         if kind is object:
             return value
@@ -239,6 +244,19 @@ def _mend(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is too large")
     return value
+
+
+_mode = threading.local()
+
+
+@contextmanager
+def keeping_literals() -> Iterator[None]:
+    """Within it, embedded JSON too is decoded with the spelling of its numbers."""
+    _mode.literal = True
+    try:
+        yield
+    finally:
+        _mode.literal = False
 
 
 def _literal(spelled: str) -> Literal:

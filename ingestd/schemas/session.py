@@ -222,7 +222,8 @@ class Session:
             return record, kind.apply(record, keep)
         except NeedLiterals:
             record = again.record(literal=True)
-            event_time = kind.apply(record, keep)
+            with coerce.keeping_literals():
+                event_time = kind.apply(record, keep)
             return coerce.drop_literals(record), event_time
 
     def _read_text(self, data: bytes, ordinal: int, header: Event | None, refused: list[str]) -> Result:

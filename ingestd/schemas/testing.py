@@ -99,8 +99,13 @@ def _differences(event: dict[str, Any], wanted: dict[str, Any], *, strict: bool)
     for name in sorted({*event, *wanted}):
         if name in _VOLATILE:
             continue
-        optional = name.startswith("p_") and not (strict and (name.startswith("p_any_") or name == "p_event_time"))
+        demanded = name.startswith("p_any_") or (
+            name == "p_event_time" and event.get(name) != event.get("p_parse_time")
+        )
+        optional = name.startswith("p_") and not (strict and demanded)
         if name not in wanted and optional:
+            continue
+        if name not in event and wanted[name] is None:
             continue
         if name not in event:
             found.append(f"{name}: missing, expected {wanted[name]!r}")

@@ -1,0 +1,88 @@
+"""rename, copy, concat, split, mask, in this order."""
+
+import hashlib
+
+from tests.schemas.build import declared, read
+
+
+def test_rename_reads_another_key() -> None:
+    """The field takes the value of `from`; without it, a value that already has the name."""
+    text = "fields: [{name: time, type: string, rename: {from: '@t'}}]"
+    assert declared(read(text, {"@t": "1"})) == {"time": "1"}
+    assert declared(read(text, {"time": "1"})) == {"time": "1"}
+
+
+def test_special_characters_are_spelled_out() -> None:
+    """A field of a name that no column can have is renamed by rule."""
+    text = "fields: [{name: '@timestamp', type: timestamp, timeFormats: [unix_ms], isEventTime: true}]"
+    event = read(text, {"@timestamp": 1000})
+    assert event["at_sign_timestamp"] == event["p_event_time"] == "1970-01-01 00:00:01.000000000"
+
+
+def test_copy_takes_a_value_from_a_path() -> None:
+    """The copy is typed by its own field and leaves the original alone."""
+    text = """
+        fields:
+          - {name: ip, type: string, indicators: [ip], copy: {from: src.list.1}}
+          - {name: all, type: json, copy: {from: src}}
+          - {name: src, type: object, fields: [{name: list, type: array, element: {type: string}}]}
+    """
+    event = read(text, {"src": {"list": ["x", "10.0.0.1"]}})
+    assert declared(event) == {
+        "ip": "10.0.0.1",
+        "src": {"list": ["x", "10.0.0.1"]},
+        "all": {"list": ["x", "10.0.0.1"]},
+    }
+    assert event["p_any_ip_addresses"] == ["10.0.0.1"]
+    assert "ip" not in read(text, {"src": {"list": ["x"]}})
+
+
+def test_concat_joins_when_all_parts_are_there() -> None:
+    """Date and time in two fields become one event time; with a part missing there is none."""
+    text = """
+        fields:
+          - {name: at, type: timestamp, isEventTime: true, concat: {paths: [day, clock], separator: T}}
+          - {name: day, type: string}
+          - {name: clock, type: string}
+    """
+    assert read(text, {"day": "2023-01-02", "clock": "03:04:05Z"})["at"] == "2023-01-02 03:04:05.000000000"
+    assert "at" not in read(text, {"day": "2023-01-02"})
+
+
+def test_split_takes_one_piece() -> None:
+    """An index counts from either end; one beyond gives nothing."""
+    text = """
+        fields:
+          - {name: host, type: string, split: {from: addr, separator: ':', index: 0}}
+          - {name: port, type: int, split: {from: addr, separator: ':', index: -1}}
+          - {name: third, type: string, split: {from: addr, separator: ':', index: 2}}
+          - {name: addr, type: string}
+    """
+    assert declared(read(text, {"addr": "h:80"})) == {"host": "h", "port": 80, "addr": "h:80"}
+
+
+def test_each_sees_the_result_of_those_before() -> None:
+    """A renamed value can be copied, split and masked in one schema."""
+    text = """
+        fields:
+          - {name: raw, type: string, rename: {from: '#'}, mask: {type: redact, to: gone}}
+          - {name: twin, type: string, copy: {from: raw}}
+          - {name: part, type: string, split: {from: twin, separator: '-', index: 1}, mask: {type: hash, salt: s}}
+    """
+    digest = hashlib.sha256(b"sb").hexdigest()
+    assert declared(read(text, {"#": "a-b"})) == {"raw": "gone", "twin": "a-b", "part": digest}
+
+
+def test_masked_values_reach_no_indicator() -> None:
+    """Masking comes before anything collects the value, in nested objects and arrays too."""
+    text = """
+        fields:
+          - name: users
+            type: array
+            element:
+              type: object
+              fields: [{name: mail, type: string, indicators: [email], mask: {type: redact}}]
+    """
+    event = read(text, {"users": [{"mail": "a@example.org"}, {}]})
+    assert "p_any_emails" not in event
+    assert "example" not in str(declared(event))
