@@ -29,7 +29,7 @@ def shown() -> Iterator[None]:
 
     def follow() -> None:
         while not ended.wait(REFRESH_SECS):
-            done, total, facts = _now()
+            done, total, facts = now()
             progress.update(task, completed=done, total=total, facts=facts)
 
     with progress:
@@ -42,7 +42,7 @@ def shown() -> Iterator[None]:
             thread.join()
 
 
-def _now() -> tuple[float, float, str]:
+def now() -> tuple[float, float, str]:
     """Messages finished, messages known of, and what came out of them."""
     from ingestd.telemetry import catalogue
 
