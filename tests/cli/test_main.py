@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -15,7 +16,6 @@ import pytest
 import typer
 
 from ingestd.cli import main as cli
-from ingestd.cli import version
 from ingestd.errors import ConfigError, Overloaded, Permanent, Problem, Retryable
 
 from .conftest import Ingestd
@@ -100,7 +100,7 @@ def test_errors_have_an_exit_code_and_no_traceback(
     def fail() -> str:
         raise error
 
-    monkeypatch.setattr(version.platform, "python_version", fail)
+    monkeypatch.setattr(platform, "python_version", fail)
     ended = ingestd("version")
     assert (ended.code, ended.out) == (code, "")
     assert ended.err.startswith(says)
