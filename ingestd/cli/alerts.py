@@ -60,7 +60,7 @@ def command(
     elif failed:
         given_up = asyncio.run(_with_alerts(root, lambda alerts: alerts.failed(limit=limit)))
         rows = [(d.alert_id, d.destination, _time(d.finished_at), d.attempts, d.error) for d in given_up]
-        output.print_rows(FAILED_COLUMNS, rows, as_json=as_json)
+        output.print_rows(FAILED_COLUMNS, rows, as_json=as_json, whole=("alert",))
     elif alert_id:
         _show(asyncio.run(_with_alerts(root, lambda alerts: alerts.show(alert_id))), alert_id)
     else:
@@ -68,7 +68,9 @@ def command(
         severities = [name.upper() for name in severity]
         wanted = {"limit": limit, "since": from_time, "severities": severities, "detection_id": detection or None}
         listed = asyncio.run(_with_alerts(root, lambda alerts: alerts.list(**wanted)))
-        output.print_rows(COLUMNS, [_row(item) for item in listed], as_json=as_json)
+        output.print_rows(
+            COLUMNS, [_row(item) for item in listed], as_json=as_json, whole=("created", "severity", "id")
+        )
 
 
 async def _with_alerts(root: Root, ask: Any) -> Any:
@@ -103,7 +105,7 @@ def _show(item: Listed | None, alert_id: str) -> None:
 
 
 def _time(seconds: float | None) -> str:
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _seconds(text: str) -> float:

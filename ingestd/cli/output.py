@@ -11,7 +11,12 @@ from typing import Any
 NARROWEST = 8
 MOST_ROWS = 1_000
 """In a table, which has to be in memory to be laid out."""
-WIDEST_WITHOUT_TERMINAL = 200
+GAP = 3
+"""Columns between two columns."""
+WIDEST_ELSEWHERE = 200
+"""More columns than fit into this are printed below each other, in a file or a pipe."""
+WIDTH_ELSEWHERE = 100_000
+"""Of a table in a file or a pipe: nothing is cut."""
 
 
 def print_json(value: Any) -> None:
@@ -19,8 +24,13 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_json: bool) -> int:
-    """Rows as JSON lines (one object each) or as a table; how many there were."""
+def print_rows(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_json: bool, whole: Sequence[str] = ()
+) -> int:
+    """Rows as JSON lines (one object each) or as a table; how many there were.
+
+    Where a terminal is too narrow, long cells are cut, but never those of the columns in `whole`.
+    """
     count = 0
     if as_json:
         for row in rows:
@@ -28,28 +38,44 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_json
             count += 1
         return count
     shown = list(islice(rows, MOST_ROWS + 1))
-    _print_table(columns, shown[:MOST_ROWS])
+    _print_table(columns, shown[:MOST_ROWS], whole)
     if len(shown) > MOST_ROWS:
         note(f"only the first {MOST_ROWS} rows are shown; --json prints all")
     return min(len(shown), MOST_ROWS)
 
 
-def _print_table(columns: Sequence[str], rows: list[Sequence[Any]]) -> None:
+def _print_table(columns: Sequence[str], rows: list[Sequence[Any]], whole: Sequence[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDEST_WITHOUT_TERMINAL)
-    if len(columns) * (NARROWEST + 2) > console.width and rows:
+    on_terminal = sys.stdout.isatty()
+    console = Console(highlight=False, width=None if on_terminal else WIDTH_ELSEWHERE)
+    if len(columns) * (NARROWEST + GAP) > (console.width if on_terminal else WIDEST_ELSEWHERE) and rows:
         _print_records(columns, rows)
         return
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(column), *(len(row[index]) for row in cells), 1) for index, column in enumerate(columns)]
+    fitted = _fitted(widths, [column in whole for column in columns], console.width - GAP * len(columns))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(Text(column), overflow="ellipsis", no_wrap=True, min_width=min(NARROWEST, len(column)))
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+    for column, width in zip(columns, fitted, strict=True):
+        table.add_column(Text(column), overflow="ellipsis", no_wrap=True, width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _fitted(widths: list[int], whole: list[bool], room: int) -> list[int]:
+    """The widths with the longest cut, evenly, until all fit into the room; never below the narrowest."""
+    cap = max(widths)
+    while cap > NARROWEST and sum(_cut(widths, whole, cap)) > room:
+        cap -= 1
+    return _cut(widths, whole, cap)
+
+
+def _cut(widths: list[int], whole: list[bool], cap: int) -> list[int]:
+    return [width if kept else min(width, cap) for width, kept in zip(widths, whole, strict=True)]
 
 
 def _print_records(columns: Sequence[str], rows: list[Sequence[Any]]) -> None:

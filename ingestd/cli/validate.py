@@ -51,7 +51,7 @@ def _print(loaded: Loaded, problems: list[Problem], warnings: list[Problem]) -> 
         output.note(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
         return
     root = loaded.root
-    output.note(f"{loaded.file} is valid: {len(root.sources)} sources, {len(root.destinations)} destinations")
+    output.note(f"{loaded.file} is valid (sources: {len(root.sources)}, destinations: {len(root.destinations)})")
 
 
 def _as_json(value: Any) -> Any:

@@ -386,4 +386,5 @@ def component_state(kind: str, name: str, state: str, error: str = "") -> None:
     healthy = state in {"ok", "starting", "stopping", "stopped"}
     metrics.COMPONENT_HEALTHY.labels(kind=kind, name=name).set(healthy)
     log = _log.info if healthy else _log.warning if state == "recoverable_error" else _log.error
-    log("component state", kind=kind, name=name, state=state, **({"error": _text(error)} if error else {}))
+    optional = {"name": name, "error": _text(error) if error else ""}
+    log("component state", kind=kind, state=state, **{field: text for field, text in optional.items() if text})

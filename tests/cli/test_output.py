@@ -50,3 +50,19 @@ def test_endless_tables_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert output.print_rows(("n",), endless(), as_json=False) == output.MOST_ROWS  # type: ignore[arg-type]
     assert "--json prints all" in capsys.readouterr().err
+
+
+def test_long_cells_are_cut_where_the_terminal_is_narrow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal a table keeps to its width and cuts the longest cells, but never an id."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    rows = [("f" * 32, "LOW", "long title " * 20, "another " * 5)]
+    output.print_rows(("id", "severity", "title", "more"), rows, as_json=False, whole=("id",))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "f" * 32 in lines[2]
+    assert "LOW" in lines[2]
+    assert "long title" in lines[2]
