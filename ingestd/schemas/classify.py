@@ -25,9 +25,9 @@ _SHARE_PROVEN = 0.2
 
 def score(candidate: LogType, shape: Sequence[str]) -> tuple[float, str]:
     """(how well the keys fit, why they do not). Negative when the record cannot be of the log type."""
-    keys = frozenset(shape)
-    for source, name in candidate.required:
-        if source not in keys and name not in keys:
+    keys = frozenset(key.lower() for key in shape)
+    for source, other, name in candidate.required:
+        if source not in keys and other not in keys:
             return -1.0, f"{name}: required, but absent"
     if not keys:
         return -1.0, "an empty object could be anything"

@@ -75,6 +75,19 @@ def wrong(value: object, wanted: str, path: str) -> Misfit:
     return Misfit(path, f"expected {wanted}, found {shown(value)}")
 
 
+_mode = threading.local()
+
+
+@contextmanager
+def keeping_literals() -> Iterator[None]:
+    """Within it, embedded JSON too is decoded with the spelling of its numbers."""
+    _mode.literal = True
+    try:
+        yield
+    finally:
+        _mode.literal = False
+
+
 def text(value: object, path: str) -> str:
     """A number or boolean in a text field keeps its spelling."""
     if value is True:
@@ -86,6 +99,8 @@ def text(value: object, path: str) -> str:
     if isinstance(value, Literal):
         return value.text
     if isinstance(value, float):
+        if getattr(_mode, "literal", False):  # a copy of a value may have lost its spelling
+            return repr(value)
         raise NeedLiterals
     if isinstance(value, str):
         return value
@@ -244,19 +259,6 @@ def _mend(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is too large")
     return value
-
-
-_mode = threading.local()
-
-
-@contextmanager
-def keeping_literals() -> Iterator[None]:
-    """Within it, embedded JSON too is decoded with the spelling of its numbers."""
-    _mode.literal = True
-    try:
-        yield
-    finally:
-        _mode.literal = False
 
 
 def _literal(spelled: str) -> Literal:

@@ -13,7 +13,7 @@ from typing import Any
 from ingestd.schemas import coerce, indicators, spec, timestamps
 from ingestd.schemas.coerce import Misfit
 from ingestd.schemas.scan import scanner
-from ingestd.schemas.strays import Strays
+from ingestd.schemas.strays import Strays, respell
 
 Normalise = Callable[[dict[str, Any], bool], str]
 """`normalise(event, keep_unknown)`: changes the event, returns its event time or `""`. Raises Misfit."""
@@ -35,7 +35,7 @@ class Emitter:
             **indicators.NAMESPACE,
             "INTS": coerce.INTS, "FLOATS": coerce.FLOATS, "Misfit": Misfit, "text": coerce.text,
             "integer": coerce.integer, "number": coerce.number, "boolean": coerce.boolean, "wrong": coerce.wrong,
-            "bad_time": coerce.bad_time, "embedded": coerce.embedded,
+            "bad_time": coerce.bad_time, "respell": respell, "embedded": coerce.embedded,
         }  # fmt: skip
         self.lines: list[str] = []
         self.functions: list[str] = []
@@ -92,7 +92,8 @@ class Emitter:
     def members(self, level: int, obj: str, fields: Sequence[spec.Field], path: str) -> None:
         """Check the keys of the object in variable `obj`, then normalise its fields."""
         known = self.constant("K", frozenset(field.name for field in fields))
-        self.write(level, f"if not {known}.issuperset({obj}): strays = True")
+        folded = self.constant("L", {field.name.lower(): field.name for field in fields})
+        self.write(level, f"if not {known}.issuperset({obj}):", " strays = True", f" respell({obj}, {folded})")
         for field in fields:
             self.field(level, obj, field, f"{path}.{field.name}" if path else field.name)
 

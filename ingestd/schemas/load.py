@@ -16,9 +16,9 @@ from ingestd.schemas.yamlnodes import Map, Seq, parse
 _NAME = re.compile(r"[A-Z][A-Za-z0-9]*(?:\.[A-Z][A-Za-z0-9]*){0,5}\Z")
 _DEFINITION = re.compile(r"[A-Z][A-Za-z0-9]*\Z")
 
-_TOP = ("version", "schema", "description", "referenceURL", "fieldDiscoveryEnabled", "parser", "fields",
+_TOP = ("version", "schema", "description", "referenceURL", "fieldDiscoveryEnabled", "unroll", "parser", "fields",
         "definitions")  # fmt: skip
-_FIELD = ("name", "required", "description", "rename", "copy", "concat", "split", "mask")
+_FIELD = ("name", "required", "description", "rename", "pairs", "copy", "concat", "split", "mask")
 _VALUE: dict[str, tuple[str, ...]] = {
     "string": ("indicators", "validate"),
     "bigint": (),
@@ -134,6 +134,7 @@ class _SchemaReader:
             description=problems.text(root, "description", ""),
             reference_url=problems.text(root, "referenceURL", ""),
             keep_unknown=problems.flag(root, "fieldDiscoveryEnabled", "", default=True),
+            unroll=problems.text(root, "unroll", ""),
             parser=parser,
             fields=fields,
             file=problems.file,
@@ -304,6 +305,16 @@ def _validate(problems: Problems, node: Map, path: str) -> spec.Validate | None:
     return spec.Validate(allow=allow, deny=deny, ip=families["ip"], cidr=families["cidr"])  # type: ignore[arg-type]
 
 
+def _pairs(problems: Problems, node: Map, path: str) -> spec.Pairs | None:
+    args = problems.mapping(node, "pairs", path)
+    if args is None:
+        return None
+    path += ".pairs"
+    problems.unknown_keys(args, ("key", "values"), path)
+    values = problems.texts(args, "values", path) or ("value",)
+    return spec.Pairs(problems.text(args, "key", path, "name"), values)
+
+
 def _copy(problems: Problems, node: Map, path: str) -> spec.Copy | None:
     args = problems.mapping(node, "copy", path)
     if args is None:
@@ -349,6 +360,7 @@ def _mask(problems: Problems, node: Map, path: str) -> spec.Mask | None:
 
 
 _TRANSFORMS: dict[str, Callable[[Problems, Map, str], Any]] = {
+    "pairs": _pairs,
     "copy": _copy,
     "concat": _concat,
     "split": _split,

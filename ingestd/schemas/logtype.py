@@ -22,15 +22,20 @@ class LogType:
         self.name = schema.name
         self.prepare = preparation(schema)
         self.strays = Strays(schema)
-        self.known = frozenset(name for field in schema.fields for name in (field.source, field.name))
-        """Keys at the top of a record that the schema declares."""
+        self.known = frozenset(name.lower() for field in schema.fields for name in (field.source, field.name))
+        """Keys at the top of a record that the schema declares, in lower case."""
         self.required = tuple(
-            (field.source, field.name) for field in schema.fields if field.required and not _made(field)
+            (field.source.lower(), field.name.lower(), field.name)
+            for field in schema.fields
+            if field.required and not _made(field)
         )
+        """(key, other key, name) of required fields."""
         self.listed = tuple(
-            field.source for field in schema.fields if field.value.validate is not None and field.value.validate.allow
+            field.source.lower()
+            for field in schema.fields
+            if field.value.validate is not None and field.value.validate.allow
         )
-        """Keys whose values must be of a list: what tells look-alikes apart."""
+        """Keys, in lower case, whose values must be of a list: what tells look-alikes apart."""
 
         self.bounds_depth = all(_bounded(field.value) for field in schema.fields)
         """Whether normalising itself meets any value that is nested too deeply."""

@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from ingestd import model
-from ingestd.schemas import coerce
+from ingestd.schemas import coerce, transforms
 from ingestd.schemas.coerce import Misfit, NeedLiterals
 from ingestd.schemas.logtype import LogType
 
@@ -69,7 +69,8 @@ class Session:
         self._readers = [(kind, kind.text.reader(exact=several)) for kind in classifier.texts]
         only = classifier.jsons[0] if classifier.jsons and not several else None
         self._only = only
-        self._only_keep = only is not None and self._keeps[only.name]
+        self._straight = only if only is not None and not only.schema.unroll else None
+        self._straight_keep = only is not None and self._keeps[only.name]
         self._count_depth = only is None or not only.bounds_depth
 
     def _constant_fields(self, log_type: str) -> Event:
@@ -92,7 +93,7 @@ class Session:
         """
         if data.__class__ is not bytes:
             data = bytes(data)
-        only = self._only
+        only = self._straight
         try:
             if only is None:
                 return self._read_any(data, ordinal, header)
@@ -100,7 +101,7 @@ class Session:
             if record.__class__ is dict and not (
                 self._count_depth and data.count(b"{") + data.count(b"[") > coerce.MAX_DEPTH
             ):
-                event_time = only.apply(record, self._only_keep)
+                event_time = only.apply(record, self._straight_keep)
                 return self._finish(only, record, event_time, ordinal, 0, header)
         except Misfit as misfit:
             return Rejected("invalid", str(misfit), self._candidates.name)
@@ -182,49 +183,58 @@ class Session:
         except ValueError as error:
             return self._undecodable(data, error)
         if record.__class__ is dict:
-            return self._classify(record, _Again(data), ordinal, 0, header)
+            found = self._classify(record, _Again(data), ordinal, 0, header)
+            return found[0] if len(found) == 1 else found
         if len(record) > _MOST_ELEMENTS:
             return Rejected("invalid_json", f"{len(record)} events in one record; at most {_MOST_ELEMENTS}",
                             self._candidates.name)  # fmt: skip
         results: list[Event | Rejected] = []
         for sub, element in enumerate(record):
             if element.__class__ is dict:
-                results.append(self._classify(element, _Again(data, sub), ordinal, sub, header))
+                results.extend(self._classify(element, _Again(data, sub), ordinal, len(results), header))
             else:
-                found = f"element {sub} of the array is no object but {coerce.kind_of(element)}"
-                results.append(Rejected("not_an_object", found, self._candidates.name))
+                wrong = f"element {sub} of the array is no object but {coerce.kind_of(element)}"
+                results.append(Rejected("not_an_object", wrong, self._candidates.name))
         return results
 
     def _classify(
         self, record: Event, again: _Again, ordinal: int, sub: int, header: Event | None
-    ) -> Event | Rejected:
+    ) -> list[Event | Rejected]:
         """The best candidate that fits. A try may leave the record half changed: the next gets a fresh one."""
         only = self._only
         order = self._candidates.shapes.order(record) if only is None else (only,)
         shape = dict.fromkeys(record)
         refused: list[str] = []
-        for kind in order:
+        for tries, kind in enumerate(order):
             try:
-                event, event_time = self._fit(kind, record if record is not None else again.record(), again)
+                fits = self._fit(kind, again.record() if tries else record, again)
             except Misfit as misfit:
                 refused.append(f"{kind.name}: {misfit}")
-                record = None  # type: ignore[assignment] # half changed
                 continue
-            return self._finish(kind, event, event_time, ordinal, sub, header)
+            return [
+                self._finish(kind, event, event_time, ordinal, sub + at, header)
+                for at, (event, event_time) in enumerate(fits)
+            ]
         if only is not None:
-            return Rejected("invalid", refused[0].removeprefix(f"{only.name}: "), only.name)
+            return [Rejected("invalid", refused[0].removeprefix(f"{only.name}: "), only.name)]
         refused.extend(self._candidates.shapes.refusals(shape))
-        return Rejected("unclassified", _reasons(refused))
+        return [Rejected("unclassified", _reasons(refused))]
 
-    def _fit(self, kind: LogType, record: Event, again: _Again) -> tuple[Event, str]:
-        keep = self._keeps[kind.name]
+    def _fit(self, kind: LogType, record: Event, again: _Again) -> list[tuple[Event, str]]:
+        """The record as events of the log type, more than one when its schema unrolls. Raises Misfit."""
         try:
-            return record, kind.apply(record, keep)
+            return self._normalised(kind, record)
         except NeedLiterals:
-            record = again.record(literal=True)
             with coerce.keeping_literals():
-                event_time = kind.apply(record, keep)
-            return coerce.drop_literals(record), event_time
+                fits = self._normalised(kind, again.record(literal=True))
+            return [(coerce.drop_literals(event), event_time) for event, event_time in fits]
+
+    def _normalised(self, kind: LogType, record: Event) -> list[tuple[Event, str]]:
+        keep, unroll = self._keeps[kind.name], kind.schema.unroll
+        pieces = transforms.unrolled(record, unroll) if unroll else [record]
+        if len(pieces) > _MOST_ELEMENTS:
+            raise Misfit(unroll, f"{len(pieces)} events in one record; at most {_MOST_ELEMENTS}")
+        return [(piece, kind.apply(piece, keep)) for piece in pieces]
 
     def _read_text(self, data: bytes, ordinal: int, header: Event | None, refused: list[str]) -> Result:
         try:

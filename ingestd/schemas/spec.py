@@ -38,6 +38,14 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     """Of an object."""
 
 
+class Pairs(msgspec.Struct, frozen=True):
+    """Turn a list of objects that name a value into an object: `[{name: a, value: 1}]` → `{a: 1}`."""
+
+    key: str
+    values: tuple[str, ...]
+    """Keys that may hold the value; the first that is there counts."""
+
+
 class Copy(msgspec.Struct, frozen=True):
     """Take the value at a dotted path of the event."""
 
@@ -77,6 +85,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     value: Value
     required: bool = False
     description: str = ""
+    pairs: Pairs | None = None
     copy: Copy | None = None
     concat: Concat | None = None
     split: Split | None = None
@@ -137,6 +146,8 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     reference_url: str = ""
     keep_unknown: bool = True
+    unroll: str = ""
+    """Key of an array of objects, each of which becomes an event together with the rest of the record."""
     parser: Parser | None = None
     """None is JSON."""
     fields: tuple[Field, ...] = ()

@@ -20,6 +20,15 @@ _MOST_COUNTED = 500
 _INDEX = re.compile(r"\[\d+\]")
 
 
+def respell(box: dict[str, Any], names: dict[str, str]) -> None:
+    """Give keys that differ from a declared field in capitals only that field's name, where it is free.
+    Producers disagree with themselves about capitals, and columns do not know them. `names`: folded → name."""
+    for key in [key for key in box if key.lower() in names]:
+        name = names[key.lower()]
+        if name not in box:
+            box[name] = box.pop(key)
+
+
 class Strays:
     """Called with the event after its declared fields are done."""
 

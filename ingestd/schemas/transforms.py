@@ -1,4 +1,4 @@
-"""rename, copy, concat, split, mask: done on the raw event, in this order, before fields are typed.
+"""rename, pairs, copy, concat, split, mask: done on the raw event, in this order, before fields are typed.
 
 Each kind goes over the whole event before the next begins, so that each sees the results of those before it.
 Paths are dotted, from the root of the event, with names as they are after renaming; a number picks an item of
@@ -56,6 +56,37 @@ def _rename(field: spec.Field) -> Step | None:
     def step(_root: Box, box: Box) -> None:
         if field.source in box:
             box[field.name] = box.pop(field.source)
+
+    return step
+
+
+def _pairs(field: spec.Field) -> Step | None:
+    pairs = field.pairs
+    if pairs is None:
+        return None
+    key, values = pairs.key, pairs.values
+
+    def value_of(item: Box) -> Any:
+        for name in values:
+            value = item.get(name)
+            if value is not None:
+                return mapped(value)
+        return None
+
+    def mapped(value: Any) -> Any:
+        """Lists of pairs at any depth below; depth is bounded where records are decoded."""
+        if value.__class__ is list:
+            if value and all(item.__class__ is dict and isinstance(item.get(key), str) for item in value):
+                return {item[key]: value_of(item) for item in value}
+            return [mapped(item) for item in value]
+        if value.__class__ is dict:
+            return {name: mapped(item) for name, item in value.items()}
+        return value
+
+    def step(_root: Box, box: Box) -> None:
+        value = box.get(field.name)
+        if value.__class__ is list:
+            box[field.name] = mapped(value)
 
     return step
 
@@ -124,7 +155,7 @@ def _mask(field: spec.Field) -> Step | None:
     return step
 
 
-_ORDER = (_rename, _copy, _concat, _split, _mask)
+_ORDER = (_rename, _pairs, _copy, _concat, _split, _mask)
 
 
 def _boxes(value: Any) -> Iterator[Box]:
@@ -171,3 +202,16 @@ def preparation(schema: spec.Schema) -> Callable[[Box], None] | None:
             step(event, event)
 
     return prepare
+
+
+def unrolled(event: Box, key: str) -> list[Box]:
+    """The event once per object in the array at `key`, whose fields come beside (and win over) its own; the
+    event itself when there is no such array. No two results share anything that can change."""
+    items = event.get(key)
+    if items.__class__ is not list or not items or any(item.__class__ is not dict for item in items):
+        return [event]
+    del event[key]
+    if len(items) == 1:
+        return [{**event, **items[0]}]
+    rest = orjson.dumps(event, default=float)
+    return [{**orjson.loads(rest), **item} for item in items]

@@ -158,6 +158,13 @@ def test_another_spelling_of_a_known_field_is_kept_aside() -> None:
     assert event["p_unknown_fields"] == {"A": "2"}
 
 
+def test_capitals_do_not_make_another_field() -> None:
+    """A key that differs from an absent field in capitals only is that field, at every depth."""
+    event = read(NESTED, {"O": {"A": "1"}, "L": [{"A": 2.50}]})
+    assert declared(event) == {"o": {"a": "1"}, "l": [{"a": "2.5"}]}
+    assert "p_unknown_fields" not in event
+
+
 def test_drift_is_counted_per_path() -> None:
     """Unknown fields are counted by path without array positions, in bounded memory."""
     kind = log_type(NESTED)

@@ -1,8 +1,10 @@
-"""rename, copy, concat, split, mask, in this order."""
+"""rename, pairs, copy, concat, split, mask, in this order; and unroll."""
 
 import hashlib
 
-from tests.schemas.build import declared, read
+import orjson
+
+from tests.schemas.build import declared, read, refused, session
 
 
 def test_rename_reads_another_key() -> None:
@@ -86,3 +88,59 @@ def test_masked_values_reach_no_indicator() -> None:
     event = read(text, {"users": [{"mail": "a@example.org"}, {}]})
     assert "p_any_emails" not in event
     assert "example" not in str(declared(event))
+
+
+def test_pairs_make_an_object_of_a_list() -> None:
+    """Lists of named values become objects, nested lists too; what is no such list stays."""
+    text = """
+        fields:
+          - {name: params, type: json, pairs: {values: [value, intValue, multiValue, messageValue]}}
+    """
+    params = [
+        {"name": "a", "value": "x"},
+        {"name": "b", "intValue": "7"},
+        {"name": "c", "multiValue": ["p", "q"]},
+        {"name": "d", "messageValue": {"parameter": [{"name": "e", "value": 1}]}},
+        {"name": "f"},
+    ]
+    wanted = {"a": "x", "b": "7", "c": ["p", "q"], "d": {"parameter": {"e": 1}}, "f": None}
+    assert read(text, {"params": params})["params"] == wanted
+    for other in ({"a": 1}, ["x"], [], [{"value": 1}]):
+        assert read(text, {"params": other})["params"] == other
+
+
+UNROLL = """
+    unroll: events
+    fields:
+      - {name: id, type: object, fields: [{name: time, type: timestamp, isEventTime: true}]}
+      - {name: name, type: string, required: true}
+      - {name: code, type: string}
+"""
+
+
+def test_unroll_makes_an_event_of_each_element() -> None:
+    """Elements come beside the rest of the record, each with a row id of its own."""
+    record = {
+        "id": {"time": "2023-01-01T00:00:00Z"},
+        "code": 1.50,
+        "events": [{"name": "a"}, {"name": 2.0, "code": "c"}],
+    }
+    found = session(UNROLL).read(orjson.dumps(record), 3)
+    assert isinstance(found, list)
+    events = [event for event in found if isinstance(event, dict)]
+    assert [(event["name"], event["code"]) for event in events] == [("a", "1.5"), ("2.0", "c")]
+    assert {event["p_event_time"] for event in events} == {"2023-01-01 00:00:00.000000000"}
+    assert [event["p_row_id"][-12:] for event in events] == ["000000030000", "000000030001"]
+    assert events[0]["id"] is not events[1]["id"]
+
+
+def test_unroll_of_one_or_none_is_an_event() -> None:
+    """One element makes a plain event, as does a record that was unrolled before."""
+    assert declared(read(UNROLL, {"code": "x", "events": [{"name": "a"}]})) == {"code": "x", "name": "a"}
+    assert declared(read(UNROLL, {"name": "a"})) == {"name": "a"}
+    assert refused(UNROLL, {"events": []}).detail == "name: required, but absent"
+
+
+def test_one_bad_element_refuses_the_record() -> None:
+    """A record is of the schema with all that is in it, or not at all."""
+    assert refused(UNROLL, {"events": [{"name": "a"}, {}]}).reason == "invalid"
