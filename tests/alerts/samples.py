@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from ingestd.model import Alert, Match, row_id
@@ -46,7 +47,7 @@ def matches(count: int, first: int = 0, **changes: Any) -> list[Match]:
 def alert(number: int = 1, **changes: Any) -> Alert:
     """An alert as a destination gets it."""
     fields: dict[str, Any] = {
-        "alert_id": f"{number:032x}",
+        "alert_id": hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest(),
         "kind": "rule",
         "detection_id": "Root.Login",
         "dedup": "root",

@@ -49,7 +49,7 @@ class ConsoleDestination(Destination):
         self.name = name
         self._config = config
         self._stream = sys.stdout if stream is None else stream
-        self._coloured = self._stream.isatty() and not os.environ.get("NO_COLOR")
+        self._coloured = not self._stream.closed and self._stream.isatty() and not os.environ.get("NO_COLOR")
 
     async def send(self, alert: Alert) -> str:
         """See `Destination`."""

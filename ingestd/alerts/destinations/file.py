@@ -128,10 +128,10 @@ class _Log:
         self._open_current()
         try:
             end = self._repair_and_read()
-            fresh = [line for line in lines if self._is_new(line)]
+            fresh = {_id_of(line): line for line in lines if _id_of(line) not in self._known}
             if fresh:
-                self._write(b"".join(fresh), end)
-                for line in fresh:
+                self._write(b"".join(fresh.values()), end)
+                for line in fresh.values():
                     self._remember(line)
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
@@ -217,12 +217,9 @@ class _Log:
         self._read_to = end + 1
         return end + 1
 
-    def _is_new(self, line: bytes) -> bool:
-        return line[len(_START) : len(_START) + _ID_CHARS] not in self._known
-
     def _remember(self, line: bytes) -> None:
         if line.startswith(_START):
-            self._known[line[len(_START) : len(_START) + _ID_CHARS]] = None
+            self._known[_id_of(line)] = None
             if len(self._known) > MAX_REMEMBERED:
                 self._known.popitem(last=False)
 
@@ -238,6 +235,10 @@ class _Log:
             os.ftruncate(self._descriptor, end)  # a full disk leaves half a line
             raise
         self._read_to = end + len(data)
+
+
+def _id_of(line: bytes) -> bytes:
+    return line[len(_START) : len(_START) + _ID_CHARS]
 
 
 def build(name: str, config: Config) -> FileDestination:

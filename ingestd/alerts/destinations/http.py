@@ -35,12 +35,14 @@ _RETRYABLE = {408, 421, 425}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider's answer. `body` holds at most the bytes asked for; it may be cut when the connection broke."""
+    """A provider's answer."""
 
     host: str
     status: int
     headers: Mapping[str, str]
     body: bytes
+    whole: bool
+    """False when the body goes on beyond the bytes asked for, or the connection broke."""
 
     @property
     def ok(self) -> bool:
@@ -128,8 +130,8 @@ class Http:
             async with self._open().request(
                 method, url, data=body, headers=headers, allow_redirects=False, proxy=self._config.proxy_url
             ) as response:
-                content = await _read(response, max_bytes)
-                return Answer(host=host, status=response.status, headers=response.headers, body=content)
+                content, whole = await _read(response, max_bytes)
+                return Answer(host=host, status=response.status, headers=response.headers, body=content, whole=whole)
         except TimeoutError:
             raise Retryable(f"{self._name}: {host} gave no answer in {self._config.timeout_secs:g} s") from None
         except aiohttp.InvalidURL:
@@ -178,20 +180,22 @@ class Http:
         return self._session
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """At most `limit` bytes of the body; what came, when the connection breaks: the status says what happened."""
+async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """At most `limit` bytes of the body, and whether that is all. A connection that breaks here is no error: the
+    status has said what happened."""
     import aiohttp
 
     content = bytearray()
     try:
         async for piece in response.content.iter_any():
             content += piece
-            if len(content) >= limit:
+            if len(content) > limit:
                 response.close()  # the rest is not worth reading, nor is the connection
-                break
+                return bytes(content[:limit]), False
     except (aiohttp.ClientError, TimeoutError, OSError):
         response.close()
-    return bytes(content[:limit])
+        return bytes(content), False
+    return bytes(content), True
 
 
 def _reason(error: Exception) -> str:
@@ -222,6 +226,26 @@ async def resolved(secret: Secret) -> str:
         return await asyncio.to_thread(secret.resolve)
     except ConfigError as error:
         raise Retryable(str(error)) from None
+
+
+async def resolved_url(secret: Secret) -> str:
+    """A URL that is a secret. What of it is secret (path, query and their parts) is hidden by itself, too: a
+    provider may quote it."""
+    url = await resolved(secret)
+    try:
+        _, _, path, query, _ = urlsplit(url)
+    except ValueError:
+        return url  # refused when it is used
+    for part in (path, query, *path.split("/"), *query.split("&")):
+        redact.remember(part)
+    return url
+
+
+async def resolved_header(secret: Secret) -> str:
+    """A header value that is a secret: `Bearer <token>`, whose token is hidden by itself, too."""
+    value = await resolved(secret)
+    redact.remember(value.rpartition(" ")[2])
+    return value
 
 
 def config_error(name: str, message: str) -> ConfigError:

@@ -12,7 +12,7 @@ import msgspec
 from pydantic import Field
 
 from ingestd.alerts.destinations.base import Destination
-from ingestd.alerts.destinations.http import Http, HttpDestinationConfig, resolved
+from ingestd.alerts.destinations.http import Http, HttpDestinationConfig, resolved_url
 from ingestd.alerts.destinations.text import facts, pretty_context, printable, shorten
 from ingestd.config.secrets import Secret
 from ingestd.errors import IngestdError, Permanent
@@ -51,11 +51,11 @@ class SlackDestination(Destination):
     async def send(self, alert: Alert) -> str:
         """See `Destination`. Slack names no reference."""
         body = msgspec.json.encode(message(alert, context=self._config.context))
-        url = await resolved(self._config.webhook_url)
+        url = await resolved_url(self._config.webhook_url)
         answer = await self._http.request("POST", url, body=body, headers={"Content-Type": "application/json"})
         if not answer.ok:
             raise self._http.refusal(answer)
-        if answer.body and answer.text.strip() != "ok":
+        if answer.whole and answer.text.strip() != "ok":
             raise Permanent(
                 f"{self.name}: {answer.host} is not Slack, it answered: {answer.excerpt()}", reason="answer"
             )
@@ -65,7 +65,7 @@ class SlackDestination(Destination):
         """See `Destination`. An empty message is refused with another answer than an unknown webhook."""
         what = f"destination {self.name}: Slack webhook"
         try:
-            url = await resolved(self._config.webhook_url)
+            url = await resolved_url(self._config.webhook_url)
             answer = await self._http.request("POST", url, body=b"{}", headers={"Content-Type": "application/json"})
         except IngestdError as error:
             return [Check(what=what, ok=False, detail=str(error))]

@@ -16,8 +16,8 @@ import msgspec
 from ingestd.model import Alert
 
 _KEPT_CONTROLS = frozenset("\n\t")
-_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-"""Controls, invisible and direction-changing characters, surrogates, private use, line separators."""
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Controls, invisible and direction-changing characters, surrogates, private use, unassigned, line separators."""
 
 
 def printable(text: str, *, one_line: bool = False) -> str:

@@ -20,7 +20,14 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
 from ingestd.alerts.destinations.base import Destination
-from ingestd.alerts.destinations.http import Http, HttpDestinationConfig, checked_url, resolved
+from ingestd.alerts.destinations.http import (
+    Http,
+    HttpDestinationConfig,
+    checked_url,
+    resolved,
+    resolved_header,
+    resolved_url,
+)
 from ingestd.alerts.destinations.text import document, encode_within
 from ingestd.config.base import Bytes
 from ingestd.config.secrets import Secret
@@ -104,9 +111,9 @@ class WebhookDestination(Destination):
         await self._http.close()
 
     async def _address(self) -> tuple[str, dict[str, str]]:
-        url = self._config.url if isinstance(self._config.url, str) else await resolved(self._config.url)
+        url = self._config.url if isinstance(self._config.url, str) else await resolved_url(self._config.url)
         headers = {
-            name: value if isinstance(value, str) else await resolved(value)
+            name: value if isinstance(value, str) else await resolved_header(value)
             for name, value in self._config.headers.items()
         }
         return url, headers
