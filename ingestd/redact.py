@@ -23,27 +23,31 @@ _SECRET_KEY = re.compile(
 _IN_TEXT = re.compile(
     r"(?P<user>(?<=://)[^/\s:@]+:[^/\s@]+(?=@))"
     r"|(?P<query>(?<=[?&])(?:sig|x-amz-signature|x-amz-security-token|x-goog-signature|token|access_token|api_key|key|code)=[^&\s\"']+)"
-    r"|(?P<bearer>\b(?:Bearer|Basic|Splunk|GenieKey) [A-Za-z0-9._~+/=-]{8,})"
+    r"|(?P<bearer>\b(?:Bearer|Basic|Splunk|GenieKey) (?:(?=\S*\d)[\w.~+/=-]{8,}|[\w.~+/=-]{20,}))"
     r"|(?P<account>\b(?:AccountKey|SharedAccessKey|SharedAccessSignature)=[^;\s\"']+)"
     r"|(?P<slack>(?<=hooks\.slack\.com/)[A-Za-z0-9/_-]+)",
     re.IGNORECASE,
 )
 
 _values: dict[str, None] = {}
+_longest_first: tuple[str, ...] = ()
+"""One secret may be the beginning of another."""
 
 
 def remember(value: str) -> None:
     """Note a resolved secret, so that `text` hides it wherever it turns up. Bounded: the oldest goes first."""
+    global _longest_first  # noqa: PLW0603 - what this process has resolved is global to it
     if len(value) < _SHORTEST_VALUE or value in _values:
         return
     while len(_values) >= _MOST_VALUES:
         del _values[next(iter(_values))]
     _values[value] = None
+    _longest_first = tuple(sorted(_values, key=len, reverse=True))
 
 
 def text(line: str) -> str:
     """The same text without secrets."""
-    for value in _values:
+    for value in _longest_first:
         if value in line:
             line = line.replace(value, HIDDEN)
     return _IN_TEXT.sub(_hide, line)
