@@ -16,7 +16,7 @@ from ingestd.redact import HIDDEN
         ("https://user:pw@host/x", f"https://{HIDDEN}@host/x"),
         ("https://host/x?a=1&sig=abc%3D&b=2", f"https://host/x?a=1&sig={HIDDEN}&b=2"),
         ("GET /x?X-Amz-Signature=abc HTTP/1.1", f"GET /x?X-Amz-Signature={HIDDEN} HTTP/1.1"),
-        ("Authorization: Bearer abcdefgh.ijkl", f"Authorization: {HIDDEN}"),
+        ("Authorization: Bearer abcd3fgh.ijkl", f"Authorization: {HIDDEN}"),
         ("x;AccountKey=abc==;EndpointSuffix=y", f"x;AccountKey={HIDDEN};EndpointSuffix=y"),
         ("https://hooks.slack.com/services/T0/B0/xyz failed", f"https://hooks.slack.com/{HIDDEN} failed"),
     ],
@@ -33,7 +33,7 @@ def test_credentials_that_are_known_by_their_form(text: str, shown: str) -> None
         "s3://bucket/key?x=1",
         "a@b.example",
         "2024-01-01T00:00:00Z",
-        "mode=basic setup",
+        "Basic authentication failed",
     ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
@@ -55,6 +55,13 @@ def test_short_values_are_not_remembered() -> None:
     """A secret of a few letters would blot out ordinary words."""
     redact.remember("abc")
     assert redact.text("abcdef") == "abcdef"
+
+
+def test_a_secret_that_begins_another() -> None:
+    """The longer one is hidden whole."""
+    redact.remember("beginning")
+    redact.remember("beginning-and-end")
+    assert redact.text("x beginning-and-end y beginning") == f"x {HIDDEN} y {HIDDEN}"
 
 
 def test_memory_is_bounded() -> None:

@@ -24,7 +24,7 @@ ShowProgress = Annotated[
 def command(config: ConfigFile = None, once: Once = False, progress: ShowProgress = True) -> None:
     """Run the daemon: receive, parse, detect, alert, keep.
 
-    SIGTERM and Ctrl-C finish what was begun, within `shutdown_secs`; a second one ends at once. SIGHUP reloads.
+    SIGTERM and Ctrl-C finish what was begun, within `shutdown_secs`; a second one ends at once.
     """
     from ingestd import daemon
 

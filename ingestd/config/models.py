@@ -264,7 +264,7 @@ class HttpConfig(Model):
     tls: TlsConfig | None = None
     """Serve HTTPS."""
     admin: bool = False
-    """Whether `POST /-/reload` and `POST /-/log-level` are answered. Beyond loopback they need a token."""
+    """Whether admin calls such as `POST /-/log-level` are answered. Beyond loopback they need a token."""
     debug: bool = False
     """Whether `/debug/tasks` and `/debug/stacks` are answered; they show code, never data."""
 

@@ -97,7 +97,9 @@ class AdminServer:
             web.get("/status", self._show_status),
         ]
         if self._settings.admin:
-            routes += [web.post("/-/reload", self._do_reload), web.post("/-/log-level", self._set_level)]
+            routes.append(web.post("/-/log-level", self._set_level))
+        if self._settings.admin and self._reload is not None:
+            routes.append(web.post("/-/reload", self._do_reload))
         if self._settings.debug:
             routes += [web.get("/debug/tasks", _tasks), web.get("/debug/stacks", _stacks)]
         return routes
@@ -134,8 +136,7 @@ class AdminServer:
         return _json(answer)
 
     async def _do_reload(self, _: web.Request) -> web.Response:
-        if self._reload is None:
-            raise web.HTTPNotImplemented(text="this daemon cannot reload\n")
+        assert self._reload is not None, "the route exists with the hook only"
         problems = await self._reload()
         return _json({"applied": not problems, "problems": problems}, status=400 if problems else 200)
 

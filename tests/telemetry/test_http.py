@@ -164,9 +164,9 @@ async def test_reload(serve: Serve) -> None:
 
 @pytest.mark.parametrize("header", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
 async def test_a_web_page_cannot_call_admin(serve: Serve, header: dict[str, str]) -> None:
-    """What a browser sends for a page is refused, so that no page can reload a daemon on the reader's machine."""
+    """What a browser sends for a page is refused, so that no page can steer a daemon on the reader's machine."""
     port = await serve(admin=True)
-    assert (await port.ask("/-/reload", "POST", headers=header))[0] == 403
+    assert (await port.ask("/-/log-level", "POST", headers=header, data="debug"))[0] == 403
 
 
 @pytest.mark.usefixtures("restored_logging")
