@@ -17,7 +17,6 @@ import stamina
 from ingestd import failpoints
 from ingestd.alerts.destinations.base import Destination
 from ingestd.alerts.pacing import Breaker, Pace
-from ingestd.config.models import DestinationConfig
 from ingestd.errors import ConfigError, Overloaded, Permanent, Retryable
 from ingestd.state import outbox as table
 from ingestd.state import windows
@@ -48,16 +47,6 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest attempt; a destination's own time-out should come first, since it can say more."""
     retry_secs: float = 86_400.0
     """How long an alert is tried before it counts as failed."""
-
-    @classmethod
-    def from_config(cls, config: DestinationConfig) -> LaneSettings:
-        """The part of a destination's configuration that is about sending."""
-        return cls(
-            concurrency=config.concurrency,
-            per_minute=config.per_minute,
-            timeout_secs=config.timeout_secs,
-            retry_secs=config.retry_secs,
-        )
 
 
 class Lane:

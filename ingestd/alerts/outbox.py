@@ -13,8 +13,6 @@ from functools import partial
 
 from ingestd.alerts.destinations.base import Destination
 from ingestd.alerts.lane import POLL_SECS, Lane, LaneSettings
-from ingestd.config import components
-from ingestd.config.models import DestinationConfig
 from ingestd.errors import Retryable
 from ingestd.state import outbox as table
 from ingestd.state.base import State
@@ -39,7 +37,6 @@ class Outbox:
     ) -> None:
         """`epoch` is the daemon's, as registered in the state: its leases are free once it is registered no more."""
         settings = settings or {}
-        self.destinations = dict(destinations)
         self._state = state
         self._owner = str(epoch)
         self._clock = clock
@@ -47,23 +44,6 @@ class Outbox:
             Lane(state, destination, settings.get(name, LaneSettings()), self._owner, health, clock)
             for name, destination in destinations.items()
         ]
-
-    @classmethod
-    def from_configs(
-        cls,
-        state: State,
-        configs: Mapping[str, DestinationConfig],
-        *,
-        epoch: int,
-        health: Health | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> Outbox:
-        """With the destinations of a configuration (name → config), built here. Raises `ConfigError`."""
-        built = {
-            name: components.load("destinations", config.type).build(name, config) for name, config in configs.items()
-        }
-        settings = {name: LaneSettings.from_config(config) for name, config in configs.items()}
-        return cls(state, built, settings, epoch=epoch, health=health, clock=clock)
 
     def wake(self) -> None:
         """Something is due: look now. Cheap; call it in the event loop."""
@@ -105,11 +85,6 @@ class Outbox:
             return 1, 1  # unknown: look again
         left = {lane: waiting.get(lane.name, 0) for lane in self._lanes}
         return sum(left.values()), sum(count for lane, count in left.items() if not lane.down)
-
-    async def close(self) -> None:
-        """Close the destinations. After `run` has ended; idempotent."""
-        for destination in self.destinations.values():
-            await destination.close()
 
     async def _tend(self) -> None:
         """Free the leases of the dead, show what waits, bury what waits for a destination that is gone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import msgspec
 
@@ -12,15 +13,23 @@ from ingestd import failpoints
 from ingestd.alerts import windows
 from ingestd.alerts.routing import Routing
 from ingestd.model import Match
-from ingestd.state import kv, outbox
+from ingestd.state import kv, outbox, row_keys
 from ingestd.state import windows as table
 from ingestd.state.base import State, Transaction
 from ingestd.telemetry import occurrences
 
-DAY_SECS = 86_400.0
+DAY_SECS = row_keys.DAY_SECS
 QUIET_DAYS = 1
 """How long a closed window that never became an alert is kept."""
 _SWEEP_ROWS = 5_000
+
+
+class _Look(Protocol):
+    def __call__(self, tx: Transaction, /, *, after: bytes, limit: int) -> tuple[bytes, int]: ...
+
+
+class _Forget(Protocol):
+    def __call__(self, tx: Transaction, /, *, after: bytes, last: bytes, before_day: int) -> None: ...
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,26 +138,29 @@ class Alerts:
     # --- retention ---
 
     async def sweep(self, retention_secs: float = 30 * DAY_SECS) -> None:
-        """Forget what is older than the retention, in many short transactions. Run it about once a day.
-
-        A match that comes again later than that counts as a new one.
-        """
+        """Forget what is older than the retention, in many short steps. A match that comes again later than that
+        counts as a new one."""
         now = self._clock()
         old = now - retention_secs
-        after = b""
-        while after := await self._state.transact(
-            partial(table.sweep_members, after=after, before=old, limit=_SWEEP_ROWS)
-        ):
-            pass
+        await self._sweep_keys(table.members_after, table.forget_members, int(old // DAY_SECS))
+        await self._sweep_keys(kv.calls_after, kv.forget_calls, int(old // DAY_SECS))
         quiet = now - QUIET_DAYS * DAY_SECS
-        while await self._state.transact(
-            partial(table.sweep_windows, quiet_before=quiet, alerts_before=old, limit=_SWEEP_ROWS)
-        ):
-            pass
-        while after := await self._state.transact(
-            partial(kv.sweep, after=after, calls_before=old, now=now, limit=_SWEEP_ROWS)
-        ):
-            pass
+        windows_step = partial(table.sweep_windows, quiet_before=quiet, alerts_before=old, limit=_SWEEP_ROWS)
+        for step in (windows_step, partial(kv.sweep_items, now=now, limit=_SWEEP_ROWS)):
+            while await self._state.transact(step):
+                pass
+
+    async def _sweep_keys(self, look: _Look, forget: _Forget, before_day: int) -> None:
+        """Walk over a table in the order of its keys, and write only where there is something old: the rows of one
+        day lie all over it."""
+        last = b""
+        while True:
+            after = last
+            last, oldest_day = await self._state.read(partial(look, after=after, limit=_SWEEP_ROWS))
+            if not last:
+                return
+            if oldest_day < before_day:
+                await self._state.transact(partial(forget, after=after, last=last, before_day=before_day))
 
 
 def _listed(tx: Transaction, window: table.Window) -> Listed:

@@ -17,7 +17,7 @@ import msgspec
 from ingestd.detections.kv import Item, Request, apply
 from ingestd.errors import Permanent
 from ingestd.state.base import State, Transaction
-from ingestd.state.row_keys import row_key
+from ingestd.state.row_keys import DAY_SECS, row_key
 
 TABLES = (
     """CREATE TABLE rule_items (
@@ -35,7 +35,6 @@ MAX_ITEM_BYTES = 400_000
 _MAX_COUNT = 2**53
 """Counters stay exact in every JSON reader."""
 _MAX_OPEN_EVALUATIONS = 10_000
-_DAY = 86_400
 
 _item = msgspec.json.Decoder(Item)
 
@@ -104,7 +103,7 @@ def write(tx: Transaction, call: bytes, request: Request, now: float, reads: Seq
         " ON CONFLICT (item_key) DO UPDATE SET expires_at = :expires_at, item = :item",
         {"key": request.key, "expires_at": item.expires_at, "item": text},
     )
-    day = int(now // _DAY)
+    day = int(now // DAY_SECS)
     tx.executemany(
         "INSERT INTO rule_calls (call, answer, day) VALUES (:call, :answer, :day) ON CONFLICT (call) DO NOTHING",
         [{"call": key, "answer": answer, "day": day} for key, answer in (*reads, (call, text))],
@@ -112,26 +111,33 @@ def write(tx: Transaction, call: bytes, request: Request, now: float, reads: Seq
     return item
 
 
-def sweep(tx: Transaction, *, after: bytes, calls_before: float, now: float, limit: int) -> bytes:
-    """Delete up to `limit` expired items, then look at `limit` calls that follow the key `after` and forget those
-    made before `calls_before`. Answers the key to go on after; empty when the end was reached."""
-    tx.execute(
+def sweep_items(tx: Transaction, now: float, limit: int) -> int:
+    """Delete up to `limit` expired items; how many."""
+    rows = tx.execute(
         "DELETE FROM rule_items WHERE item_key IN"
-        " (SELECT item_key FROM rule_items WHERE expires_at <= :now LIMIT :limit)",
+        " (SELECT item_key FROM rule_items WHERE expires_at <= :now LIMIT :limit) RETURNING item_key",
         {"now": now, "limit": limit},
     )
-    rows = tx.execute(
-        "SELECT call FROM rule_calls WHERE call > :after ORDER BY call LIMIT :limit",
-        {"after": after, "limit": limit},
+    return len(rows)
+
+
+def calls_after(tx: Transaction, *, after: bytes, limit: int) -> tuple[bytes, int]:
+    """The last key and the oldest day of the `limit` calls that follow the key `after`; the key is empty when
+    there are none."""
+    sql = (
+        "SELECT max(call), min(day) FROM"
+        " (SELECT call, day FROM rule_calls WHERE call > :after ORDER BY call LIMIT :limit) AS part"
     )
-    if not rows:
-        return b""
-    last = bytes(rows[-1][0])
+    last, day = tx.execute(sql, {"after": after, "limit": limit})[0]
+    return bytes(last or b""), day or 0
+
+
+def forget_calls(tx: Transaction, *, after: bytes, last: bytes, before_day: int) -> None:
+    """Forget calls with keys in (after, last] that were made before that day."""
     tx.execute(
         "DELETE FROM rule_calls WHERE call > :after AND call <= :last AND day < :day",
-        {"after": after, "last": last, "day": int(calls_before // _DAY)},
+        {"after": after, "last": last, "day": before_day},
     )
-    return last if len(rows) == limit else b""
 
 
 def _encoded(item: Item) -> str:

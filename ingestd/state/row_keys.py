@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 
+DAY_SECS = 86_400
+"""Rows that are kept for days note the day since the epoch, by which they are forgotten."""
 _ROW_BYTES = 16
 _SCOPE_BYTES = 8
 

@@ -14,6 +14,7 @@ import msgspec
 
 from ingestd.model import Alert
 from ingestd.state.base import Row, Transaction
+from ingestd.state.row_keys import DAY_SECS
 
 TABLES = (
     """CREATE TABLE alert_windows (
@@ -51,7 +52,6 @@ TABLES = (
     )""",
 )
 
-_DAY = 86_400
 _LOOKUP_SIZES = (512, 64, 8, 1)
 """Look-ups by many keys come in these sizes only, so that their statements stay prepared."""
 
@@ -101,7 +101,7 @@ def open_windows(tx: Transaction, window_keys: Sequence[bytes], now: float) -> l
 
 def add_members(tx: Transaction, members: Mapping[bytes, str], now: float) -> None:
     """Note matches as counted."""
-    day = int(now // _DAY)
+    day = int(now // DAY_SECS)
     tx.executemany(
         "INSERT INTO alert_members (member, alert_id, day) VALUES (:member, :alert_id, :day)",
         ({"member": member, "alert_id": alert_id, "day": day} for member, alert_id in members.items()),
@@ -251,21 +251,23 @@ def _window(row: Row) -> Window:
 # --- retention --------------------------------------------------------------------------------------------
 
 
-def sweep_members(tx: Transaction, *, after: bytes, before: float, limit: int) -> bytes:
-    """Look at `limit` counted matches that follow the key `after` and forget those counted before the time
-    `before`. Answers the key to go on after; empty when the end was reached."""
-    rows = tx.execute(
-        "SELECT member FROM alert_members WHERE member > :after ORDER BY member LIMIT :limit",
-        {"after": after, "limit": limit},
+def members_after(tx: Transaction, *, after: bytes, limit: int) -> tuple[bytes, int]:
+    """The last key and the oldest day of the `limit` counted matches that follow the key `after`; the key is empty
+    when there are none."""
+    sql = (
+        "SELECT max(member), min(day) FROM"
+        " (SELECT member, day FROM alert_members WHERE member > :after ORDER BY member LIMIT :limit) AS part"
     )
-    if not rows:
-        return b""
-    last = bytes(rows[-1][0])
+    last, day = tx.execute(sql, {"after": after, "limit": limit})[0]
+    return bytes(last or b""), day or 0
+
+
+def forget_members(tx: Transaction, *, after: bytes, last: bytes, before_day: int) -> None:
+    """Forget matches with keys in (after, last] that were counted before that day."""
     tx.execute(
         "DELETE FROM alert_members WHERE member > :after AND member <= :last AND day < :day",
-        {"after": after, "last": last, "day": int(before // _DAY)},
+        {"after": after, "last": last, "day": before_day},
     )
-    return last if len(rows) == limit else b""
 
 
 def sweep_windows(tx: Transaction, *, quiet_before: float, alerts_before: float, limit: int) -> int:

@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingestd.alerts import recorder
+from ingestd.alerts.recorder import Alerts
+from ingestd.alerts.routing import Routing
 from ingestd.detections.kv import Item, MemoryStore, Request
 from ingestd.errors import Permanent, Retryable
 from ingestd.state import kv
@@ -81,7 +84,7 @@ async def test_expired_items_are_not_there(store: RuleStore, clock: Clock, state
     answer = await store.call("Rule", ROW, 2, request("add_count", amount=1, expires_at=NOW + 90))
     assert answer == Item(count=1, expires_at=NOW + 90)
     clock.advance(60)
-    await state.transact(lambda tx: kv.sweep(tx, after=b"", calls_before=0, now=clock(), limit=10))
+    await Alerts(state, Routing(), clock).sweep()
     assert await state.read(lambda tx: tx.execute("SELECT count(*) FROM rule_items")) == [(0,)]
 
 
@@ -122,21 +125,19 @@ async def test_what_does_not_fit_is_refused(store: RuleStore, hostile: Request) 
     assert await store.call("Rule", ROW, 1, request("get", hostile.key)) == Item()
 
 
-async def test_old_calls_are_forgotten_in_steps(store: RuleStore, state: MemoryState, clock: Clock) -> None:
-    """The sweep walks over all calls, few at a time, and forgets those before the given day."""
+async def test_old_calls_are_forgotten(
+    store: RuleStore, state: MemoryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep walks over all calls, few at a time, and forgets those older than the retention."""
+    monkeypatch.setattr(recorder, "_SWEEP_ROWS", 4)
     add = request("add_count", amount=1)
     for number in range(10):
         await store.call("Rule", ROW, number, add)
     clock.advance(2 * 86_400)
     await store.call("Rule", ROW, 10, add)
-    steps, after = 0, b""
-    while after or not steps:
-        steps += 1
-        after = await state.transact(
-            lambda tx, after=after: kv.sweep(tx, after=after, calls_before=clock(), now=0, limit=4)  # type: ignore[misc]
-        )
-    assert steps == 3
+    await Alerts(state, Routing(), clock).sweep(86_400)
     assert await state.read(lambda tx: tx.execute("SELECT count(*) FROM rule_calls")) == [(1,)]
+    assert (await store.call("Rule", ROW, 10, add)).count == 11
 
 
 OPERATIONS = st.builds(

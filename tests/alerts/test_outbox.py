@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ingestd.alerts import lane as lane_module
-from ingestd.alerts.destinations.memory import Config, MemoryDestination
+from ingestd.alerts.destinations.memory import MemoryDestination
 from ingestd.alerts.lane import LaneSettings
 from ingestd.alerts.outbox import Outbox
 from ingestd.alerts.pacing import FAILURES_TO_OPEN, FIRST_PAUSE_SECS
@@ -20,7 +20,6 @@ from ingestd.errors import ConfigError, Overloaded, Permanent, Problem, Retryabl
 from ingestd.model import Alert
 from ingestd.state import instances
 from ingestd.state import outbox as table
-from ingestd.state.base import State
 from ingestd.state.memory import MemoryState
 from ingestd.telemetry.health import Health
 from tests.alerts.samples import Clock, match
@@ -460,19 +459,3 @@ async def test_alerts_for_a_removed_destination_are_buried(world: World) -> None
     await outbox._tend_once()
     row = await world.row(alert_id, "gone")
     assert (row.status, row.error) == ("dead", "no destination of this name is configured")
-
-
-async def test_an_outbox_is_built_from_the_configuration() -> None:
-    """Each configured destination is built by its type and gets its own settings."""
-    state: State = MemoryState()
-    config = Config(type="memory", concurrency=7, per_minute=9, timeout_secs=3, retry_secs=60, exactly_once=False)
-    outbox = Outbox.from_configs(state, {"soc": config}, epoch=1)
-    destination = outbox.destinations["soc"]
-    assert isinstance(destination, MemoryDestination)
-    assert (destination.name, destination.exactly_once) == ("soc", False)
-    assert LaneSettings.from_config(config) == LaneSettings(
-        concurrency=7, per_minute=9, timeout_secs=3, retry_secs=60
-    )
-    await outbox.close()
-    assert destination.closed
-    await state.close()
