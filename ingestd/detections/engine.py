@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ingestd.detections import failure, returns
+from ingestd.detections import failure, guards, returns
 from ingestd.detections.event import PantherEvent
 from ingestd.detections.load import DetectionSet
-from ingestd.detections.routing import Plan
+from ingestd.detections.routing import Plan, analyse_all
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.watch import Watch
 from ingestd.errors import RuleTimeout
@@ -28,7 +28,7 @@ class Engine:
         """Ids of rules not to run until reload."""
         self.timeouts: dict[str, int] = {}
         """How often each rule ran out of time since `take_timeouts`."""
-        self._routing = routing
+        self._guards = analyse_all(detections) if routing else {}
         self._last: Runnable | None = None
         self._plans: dict[str, Plan | None] = {}
         for log_type in detections.log_types:
@@ -136,7 +136,10 @@ class Engine:
 
     def _plan(self, log_type: str) -> Plan | None:
         runnables = self.detections.for_log_type(log_type)
-        plan = Plan(runnables, self.detections.data_models.get(log_type), self._routing) if runnables else None
+        plan = None
+        if runnables:
+            formulas = [self._guards.get(runnable.id, guards.TRUE) for runnable in runnables]
+            plan = Plan(runnables, self.detections.data_models.get(log_type), formulas)
         if len(self._plans) < 10_000:  # a log type is a name from our own schemas; a bound all the same
             self._plans[log_type] = plan
         return plan

@@ -33,6 +33,26 @@ _CANONICAL_TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)?", re.A
 _ZONED_TIME = re.compile(r"(?:Z|[+-]\d\d:?\d\d)\s*$", re.IGNORECASE)
 
 
+class _StandardFields(dict[str, Any]):
+    """Answers of `udm` given so far, by name: a value, or `Unanswered` where the caller's default holds. Many
+    rules ask for the same few names, and a method of a data model may be slow."""
+
+    __slots__ = ("event", "view")
+
+    def __init__(self, event: PantherEvent) -> None:
+        self.event = event
+        # Methods of a data model get the event without the methods of PantherEvent.
+        self.view = ImmutableCaseInsensitiveDict(event._container)
+
+    def __missing__(self, name: str) -> Any:
+        event = self.event
+        found = Absent if event.data_model is None else event.data_model.value(self.view, name)
+        if found is Absent:
+            found = event.deep_get("p_udm", name) or event.deep_get(name) or Unanswered
+        found = self[name] = wrap(found)
+        return found
+
+
 class PantherEvent(ImmutableCaseInsensitiveDict):
     """One normalised event. Shared by all rules that look at it: it cannot be changed through them, though
     they may set attributes on it."""
@@ -42,7 +62,7 @@ class PantherEvent(ImmutableCaseInsensitiveDict):
     def __init__(self, event: Mapping[str, Any] | None = None, data_model: StandardFields | None = None) -> None:
         super().__init__(event)
         self.data_model = data_model
-        self._standard: dict[str, Any] | None = None
+        self._standard: _StandardFields | None = None
 
     def deep_get(self, *keys: str, default: Any = None) -> Any:
         """The value at the end of `keys`; `default` if that is null or missing. A list on the way is missing."""
@@ -66,25 +86,13 @@ class PantherEvent(ImmutableCaseInsensitiveDict):
     def udm(self, *keys: str, default: Any = None) -> Any:
         """A field of the unified data model, by the log type's data model, else from `p_udm`, else from the
         event itself."""
-        if self.data_model is not None and len(keys) == 1:
-            found = self._standard_field(keys[0])
-            if found is Unanswered:
-                return default
-            if found is not Absent:
-                return found
-        return self.deep_get("p_udm", *keys) or self.deep_get(*keys) or default
-
-    def _standard_field(self, name: str) -> Any:
+        if len(keys) != 1:
+            return self.deep_get("p_udm", *keys) or self.deep_get(*keys) or default
         known = self._standard
         if known is None:
-            known = self._standard = {}
-        elif name in known:
-            return known[name]
-        assert self.data_model is not None
-        # Methods of a data model get the event without the methods of this class.
-        view = ImmutableCaseInsensitiveDict(self._container)
-        found = known[name] = wrap(self.data_model.value(view, name))
-        return found
+            known = self._standard = _StandardFields(self)
+        found = known[keys[0]]
+        return default if found is Unanswered else found
 
     def udm_path(self, key: str) -> str | None:
         """Where `udm(key)` takes its value from: `a.b`, `a.[0].b`, or the name of a method."""

@@ -49,23 +49,31 @@ class _Lookups(dict[Any, Any]):
 
     def __missing__(self, key: Any) -> Any:
         container = self.container
-        # Without the exact key the first key that differs only in case answers; a key without lower() has
-        # always been an AttributeError there, which rules' authors know.
-        key_here = key
-        if key not in container:
-            key_here = self._fold().get(key.lower(), Absent) if container else Absent
-        found = Absent if key_here is Absent else wrap(container[key_here])
+        found = container.get(key, Absent)
+        if found is Absent and container:
+            # The first key that differs only in case answers. A key without lower() has always been an
+            # AttributeError here, which rules' authors know.
+            folded = key.lower()
+            names = self.folded
+            if names is None:
+                names = self.folded = _fold(container)
+            if folded in names:
+                found = container[names[folded]]
+        kind = type(found)
+        if kind is dict:
+            found = ImmutableCaseInsensitiveDict(found)
+        elif kind is list:
+            found = ImmutableList(found)
         self[key] = found
         return found
 
-    def _fold(self) -> dict[str, Any]:
-        folded = self.folded
-        if folded is None:
-            folded = self.folded = {}
-            for key in self.container:
-                if isinstance(key, str):
-                    folded.setdefault(key.lower(), key)
-        return folded
+
+def _fold(container: dict[Any, Any]) -> dict[str, Any]:
+    """Lower-case key to the first key that it stands for."""
+    try:
+        return dict(zip(map(str.lower, reversed(container)), reversed(container), strict=True))
+    except TypeError:  # a key that is no text, which JSON does not have and a test's sample may
+        return _fold({key: None for key in container if isinstance(key, str)})
 
 
 class ImmutableCaseInsensitiveDict(Mapping[str, Any]):

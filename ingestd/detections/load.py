@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +33,8 @@ class DetectionSet:
         self.data_models: dict[str, DataModel] = {}
         """By log type."""
         self.packs: dict[str, tuple[str, ...]] = {}
+        self.loaded_modules: list[ModuleType] = []
+        """Helpers, data models and detections."""
         self.warnings: list[Problem] = []
         self.version = ""
         """Digest of everything that was loaded: 16 hex digits."""
@@ -52,6 +54,11 @@ class DetectionSet:
     def versions(self) -> dict[str, str]:
         """Id to content digest."""
         return {name: detection.version for name, detection in self.detections.items()}
+
+    def modules(self) -> Iterator[tuple[ModuleType, bytes]]:
+        """The loaded modules of helpers, data models and detections, with the text they were compiled from."""
+        for module in self.loaded_modules:
+            yield module, Path(str(module.__file__)).read_bytes()
 
     @property
     def log_types(self) -> tuple[str, ...]:
@@ -102,6 +109,7 @@ class _Load:
                 self._detection(item, by_id)
         self._check_names(by_id)
         self._report_helpers()
+        self.set.loaded_modules.extend(self.helpers.loaded.values())
         if self.problems:
             self.helpers.uninstall()
             raise ConfigError(self.problems)
@@ -225,13 +233,15 @@ class _Load:
         if code is None:
             return None
         try:
-            return load_file(f"{item.kind}:{item.id}", code)
+            module = load_file(f"{item.kind}:{item.id}", code)
         except CodeError as error:
             if error.helper:
                 self.needing[error.helper] += 1
             else:
                 self.problems.append(error.problem)
-        return None
+            return None
+        self.set.loaded_modules.append(module)
+        return module
 
     def _bind(self, item: Item, detection: Detection, module: ModuleType | None) -> None:
         try:

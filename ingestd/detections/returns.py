@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from json import JSONEncoder
 from typing import Any
 
-from ingestd.detections.immutable import ImmutableCaseInsensitiveDict, ImmutableList, thaw
+from ingestd.detections.immutable import ImmutableCaseInsensitiveDict, ImmutableList
 from ingestd.model import SEVERITIES, Severity
 
 MAX_TEXT = 1000
@@ -40,7 +40,9 @@ def class_name(value: object) -> str:
 
 def plain(text: str) -> str:
     """`text` as an exact, encodable string."""
-    exact = str.__str__(text)
+    exact = text if type(text) is str else str.__str__(text)
+    if exact.isascii():
+        return exact
     try:
         exact.encode()
     except UnicodeEncodeError:
@@ -114,7 +116,7 @@ def context_error(message: str) -> str:
 
 def _unwrap(value: object) -> Any:
     if isinstance(value, ImmutableCaseInsensitiveDict | ImmutableList):
-        return thaw(value)
+        return value._container
     raise TypeError(f"Object of type {class_name(value)} is not JSON serializable")
 
 

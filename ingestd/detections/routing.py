@@ -1,19 +1,235 @@
-"""Which rules could say yes to an event."""
+"""Which rules could say yes to an event: an index over the fields that rules ask about first.
+
+Each rule has a formula that is false only for events on which the rule returns False with no effect
+(`guards.analyse`). Per field and value the index keeps, as the bits of one integer, the rules that the value does
+not rule out; an event's candidates are the bits that are left when the integers of its fields are joined. Values
+are looked up as rules look them up, so a key in another case, or a missing key with a default, comes out the same.
+
+A rule that raises on a value must run to raise. Most expressions raise on odd values only (`in` on a list,
+`startswith` on null), so each field keeps three sets: the rules left if nothing raises anywhere, the rules left
+in any case, and the rules that raise on this very value.
+"""
 
 from __future__ import annotations
 
-from ingestd.detections.datamodels import DataModel
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ingestd.detections import guards
 from ingestd.detections.event import PantherEvent
+from ingestd.detections.expressions import Field
+from ingestd.detections.guards import Formula, Projection
+from ingestd.detections.immutable import Absent, ImmutableCaseInsensitiveDict
+from ingestd.detections.load import DetectionSet
 from ingestd.detections.runnable import Runnable
+from ingestd.detections.sources import Sources
+
+Reader = Callable[[PantherEvent], Any]
+
+_MAX_FIELDS = 8
+_MIN_RULES = 3
+"""A field is looked at for every event, which has to save more calls than it costs."""
+_MAX_VALUES = 4_096
+_MAX_TEXT = 1_024
+_MAX_PLANS = 16_384
+_NO_SUCH_TEXT = "\0 any other text"
+
+
+class Left(NamedTuple):
+    """What one value of one field leaves, as bits of rules."""
+
+    calm: int
+    """Rules not ruled out if no expression raises."""
+    at_all: int
+    """Rules not ruled out though expressions of other fields raise."""
+    raising: int
+    """Rules of which an expression raises on this value."""
+
+
+def analyse_all(detections: DetectionSet) -> dict[str, Formula]:
+    """The formula of each rule that has one, by id."""
+    sources = Sources(detections.modules())
+    found = {}
+    for name, runnable in detections.runnables.items():
+        if runnable.module is not None and runnable.detection.kind == "rule":
+            formula = guards.analyse(sources, sources.by_name[runnable.module.__name__])
+            if formula is not guards.TRUE:
+                found[name] = formula
+    return found
 
 
 class Plan:
-    """The rules of one log type."""
+    """The rules of one log type, and the index over them."""
 
-    def __init__(self, runnables: tuple[Runnable, ...], data_model: DataModel | None, routing: bool) -> None:
+    def __init__(self, runnables: Sequence[Runnable], data_model: Any, formulas: Sequence[Formula]) -> None:
+        """`formulas` are those of the runnables; `TRUE` for a rule that always has to run."""
         self.data_model = data_model
-        self._all = runnables
+        self.runnables = tuple(runnables)
+        self._everything = (1 << len(self.runnables)) - 1
+        self._fields = [_Index(field, formulas, watched) for watched in [_worthwhile(formulas)] for field in watched]
+        self._chosen: dict[int, tuple[Runnable, ...]] = {self._everything: self.runnables, 0: ()}
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields looked at, most useful first."""
+        return tuple(index.field for index in self._fields)
 
     def candidates(self, event: PantherEvent) -> tuple[Runnable, ...]:
-        """The rules to run, in the order of their ids."""
-        return self._all
+        """The rules to run, in their order."""
+        calm = at_all = self._everything
+        raising = 0
+        for index in self._fields:
+            value = index.read(event)
+            table = index.tables.get(type(value))
+            left = index.unknown if table is None else table[value]
+            calm &= left[0]
+            at_all &= left[1]
+            raising |= left[2]
+        bits = calm | (raising & at_all)
+        chosen = self._chosen.get(bits)
+        return self._choose(bits) if chosen is None else chosen
+
+    def _choose(self, bits: int) -> tuple[Runnable, ...]:
+        chosen = tuple(runnable for number, runnable in enumerate(self.runnables) if bits >> number & 1)
+        if len(self._chosen) >= _MAX_PLANS:
+            self._chosen = {self._everything: self.runnables, 0: ()}
+        self._chosen[bits] = chosen
+        return chosen
+
+
+def _worthwhile(formulas: Sequence[Formula]) -> list[Field]:
+    """The fields to look at: those of which an ordinary text rules out the most rules, and those that have to be
+    known not to raise before such a rule may be left out."""
+    every = frozenset().union(*(guards.fields(formula) for formula in formulas))
+    ruled_out = {field: _ruled_out(field, formulas, every) for field in every}
+    telling = [field for field in every if ruled_out[field].bit_count() >= _MIN_RULES]
+    telling = sorted(telling, key=lambda field: (-ruled_out[field].bit_count(), field))[:_MAX_FIELDS]
+    for _ in range(_MAX_FIELDS - len(telling)):
+        gains = {
+            field: sum(_ruled_out(other, formulas, frozenset({*telling, field})).bit_count() for other in telling)
+            for field in sorted(every - set(telling))
+        }
+        best = max(gains, key=lambda field: gains[field], default=None)
+        now = sum(_ruled_out(other, formulas, frozenset(telling)).bit_count() for other in telling)
+        if best is None or gains[best] < now + _MIN_RULES:
+            break
+        telling.append(best)
+    return telling
+
+
+def _ruled_out(field: Field, formulas: Sequence[Formula], watched: frozenset[Field]) -> int:
+    """The rules that an ordinary text in `field` rules out, if the `watched` fields are known not to raise."""
+    bits = 0
+    for number, formula in enumerate(formulas):
+        if field in guards.fields(formula) and not Projection(formula, field, watched)(_NO_SUCH_TEXT)[0]:
+            bits |= 1 << number
+    return bits
+
+
+class _Index:
+    """One field: per type of value, a table from value to the rules that it leaves."""
+
+    def __init__(
+        self, field: Field, formulas: Sequence[Formula], watched: Sequence[Field] | frozenset[Field]
+    ) -> None:
+        self.field = field
+        self.read = _reader(field)
+        self._projections = [
+            (1 << number, Projection(formula, field, frozenset(watched)))
+            for number, formula in enumerate(formulas)
+            if field in guards.fields(formula)
+        ]
+        concerned = sum(bit for bit, _ in self._projections)
+        everything = (1 << len(formulas)) - 1
+        self._unconcerned = everything & ~concerned
+        self.unknown = Left(everything, everything, concerned)
+        """For values of other types, floats and containers: they rule nothing out, and may make rules raise."""
+        self.tables: dict[type, dict[Any, Left]] = {
+            str: _Texts(self, formulas),
+            int: _Numbers(self),
+            bool: {value: self.left_by(value) for value in (True, False)},
+            type(None): {None: self.left_by(None)},
+            type(Absent): {Absent: self.left_by(Absent)},
+        }
+
+    def left_by(self, value: Any, only: int = -1) -> Left:
+        """The rules that `value` leaves, among those in `only`."""
+        calm = at_all = self._unconcerned
+        raising = 0
+        for bit, projection in self._projections:
+            if bit & only:
+                holds_calmly, holds, raises = projection(value)
+                calm |= bit * holds_calmly
+                at_all |= bit * holds
+                raising |= bit * raises
+        return Left(calm, at_all, raising)
+
+
+class _Texts(dict[str, Left]):
+    """Texts. Rules that only compare with fixed texts answer alike for all others: a text that no rule
+    mentions costs one look at the few rules that look into it."""
+
+    def __init__(self, index: _Index, formulas: Sequence[Formula]) -> None:
+        self._index = index
+        self._named: frozenset[str] = frozenset()
+        self._looking = 0
+        for number, formula in enumerate(formulas):
+            for atom in guards.atoms(formula, index.field):
+                told = atom.expression.tells_apart()
+                if told is None:
+                    self._looking |= 1 << number
+                else:
+                    self._named |= told
+        self._other = index.left_by(_NO_SUCH_TEXT)
+
+    def __missing__(self, text: str) -> Left:
+        if len(text) > _MAX_TEXT:
+            return self._index.unknown
+        if text in self._named:
+            left = self._index.left_by(text)
+        elif not self._looking:
+            return self._other
+        else:
+            looked = self._index.left_by(text, only=self._looking)
+            left = Left(*(
+                (other & ~self._looking) | (own & self._looking)
+                for other, own in zip(self._other, looked, strict=True)
+            ))  # fmt: skip
+        if len(self) >= _MAX_VALUES:
+            self.clear()
+        self[text] = left
+        return left
+
+
+class _Numbers(dict[int, Left]):
+    """Whole numbers, each answered once as long as they are few."""
+
+    def __init__(self, index: _Index) -> None:
+        self._index = index
+
+    def __missing__(self, number: int) -> Left:
+        if len(self) >= _MAX_VALUES:
+            self.clear()
+        left = self[number] = self._index.left_by(number)
+        return left
+
+
+def _reader(field: Field) -> Reader:
+    keys = field.keys
+    if field.standard:
+        return lambda event: event.udm(*keys, default=Absent)
+    if len(keys) == 1:
+        key = keys[0]
+        return lambda event: event._seen[key]
+    if len(keys) == 2:
+        return lambda event: _second_level(event, *keys)
+    return lambda event: event.deep_get(*keys)
+
+
+def _second_level(event: PantherEvent, outer: str, inner: str) -> Any:
+    """`event.deep_get(outer, inner)`, for the usual case."""
+    view = event._seen[outer]
+    if type(view) is not ImmutableCaseInsensitiveDict:
+        return None
+    found = view._seen[inner]
+    return None if found is Absent else found

@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 class Runnable:
     """A detection and its functions. Policies get the plain resource where rules get the event."""
 
-    __slots__ = ("decide", "detection", "filter", "functions", "id", "module")
+    __slots__ = ("_asked", "decide", "detection", "filter", "functions", "id", "module")
 
     def __init__(self, detection: Detection, decide: Function, functions: dict[str, Function]) -> None:
         self.id = detection.id
@@ -49,6 +49,13 @@ class Runnable:
         self.decide = decide
         """`rule` or `policy` as the author wrote it: what it returns is not checked yet."""
         self.functions = functions
+        fixed = {"severity"} if detection.severity_is_final else set()
+        fixed |= {"destinations"} if detection.destinations_are_final else set()
+        self._asked = [
+            (name, functions[name], check)
+            for name, check in CHECKS.items()
+            if name in functions and name not in fixed
+        ]
         self.module: ModuleType | None = None
         self.filter: Callable[[Any], bool] | None = simple.compile_filters(detection.filters)
 
@@ -79,16 +86,20 @@ class Runnable:
         """The match for an event that the detection said yes to. A function that fails leaves its default; after
         one that ran out of time the rest are not asked (`timed_out` is called)."""
         detection = self.detection
-        answers: dict[str, Answer] = {}
-        for name in CHECKS:
-            answer = self._ask_unless_fixed(name, event)
-            if answer is None:
-                continue
-            answers[name] = answer
-            if isinstance(answer.error, RuleTimeout):
-                timed_out()
-                break
-        title, dedup = _title_and_dedup(detection, answers)
+        said: dict[str, Any] = {}
+        failed: dict[str, BaseException] = {}
+        for name, function, check in self._asked:
+            try:
+                said[name] = check(detection, function(event))
+            except BaseException as error:  # noqa: BLE001 - a rule may raise anything, and its match must survive
+                failed[name] = error
+                if isinstance(error, RuleTimeout):
+                    timed_out()
+                    break
+        title, dedup = _title_and_dedup(detection, said, failed)
+        context = said.get("alert_context", "{}")
+        if "alert_context" in failed:
+            context = returns.context_error(failure.shown(failed["alert_context"]))
         return Match(
             kind="policy" if detection.kind == "policy" else "rule",
             detection_id=detection.id,
@@ -97,13 +108,13 @@ class Runnable:
             event_time=_text(origin.get("p_event_time")),
             dedup=dedup,
             title=title,
-            severity=_value(answers, "severity") or detection.severity,
-            description=_value(answers, "description") or detection.description,
-            reference=_value(answers, "reference") or detection.reference,
-            runbook=_value(answers, "runbook") or detection.runbook,
-            destinations=_value(answers, "destinations") or detection.destinations,
-            context=_context(answers.get("alert_context")),
-            unique=_value(answers, "unique"),
+            severity=said.get("severity", detection.severity),
+            description=said.get("description") or detection.description,
+            reference=said.get("reference") or detection.reference,
+            runbook=said.get("runbook") or detection.runbook,
+            destinations=said.get("destinations") or detection.destinations,
+            context=context,
+            unique=said.get("unique"),
             threshold=detection.threshold,
             dedup_minutes=detection.dedup_minutes,
             creates_alert=detection.creates_alert,
@@ -112,18 +123,12 @@ class Runnable:
             version=detection.version,
         )
 
-    def _ask_unless_fixed(self, name: str, event: Any) -> Answer | None:
-        detection = self.detection
-        if (name == "severity" and detection.severity_is_final) or (
-            name == "destinations" and detection.destinations_are_final
-        ):
-            return None
-        return self.ask(name, event)
-
     def error(self, event: Any, origin: dict[str, Any], log_type: str, error: BaseException) -> Match:
         """The error match for an event on which the detection failed; may raise what the exception's own methods
         raise, or RuleTimeout."""
-        where = self._ask_unless_fixed("destinations", event) if not isinstance(error, RuleTimeout) else None
+        where = None
+        if not isinstance(error, RuleTimeout) and not self.detection.destinations_are_final:
+            where = self.ask("destinations", event)
         return self.plain_error(
             origin,
             log_type,
@@ -168,30 +173,15 @@ class Runnable:
         )
 
 
-def _title_and_dedup(detection: Detection, answers: dict[str, Answer]) -> tuple[str, str]:
+def _title_and_dedup(detection: Detection, said: dict[str, Any], failed: dict[str, BaseException]) -> tuple[str, str]:
     """The fallback chain: title() else DisplayName else the id; dedup() else title() else a default. A title()
     that fails counts as one that said the id; a dedup() that fails or says nothing gives the default."""
     default = f"defaultDedupString:{detection.id}"
-    titled = answers.get("title")
-    said = None if titled is None else detection.id if titled.error else titled.value
-    title = said if said is not None else detection.display_name or detection.id
-    if "dedup" in answers:
-        return title, answers["dedup"].value or default
-    return title, said or default
-
-
-def _value(answers: dict[str, Answer], name: str) -> Any:
-    answer = answers.get(name)
-    return None if answer is None else answer.value
-
-
-def _context(answer: Answer | None) -> str:
-    if answer is None:
-        return "{}"
-    if answer.error is not None:
-        return returns.context_error(failure.shown(answer.error))
-    context: str = answer.value
-    return context
+    titled = detection.id if "title" in failed else said.get("title")
+    title = detection.display_name or detection.id if titled is None else titled
+    if "dedup" in said or "dedup" in failed:
+        return title, said.get("dedup") or default
+    return title, titled or default
 
 
 def _text(value: Any) -> str:

@@ -178,5 +178,3 @@ def _unmet(test: Mapping[str, Any], result: TestResult) -> list[str]:
         if got != wanted:
             reasons.append(f"expected {_FOR_PEOPLE.get(name, name)} {wanted!r}, got {got!r}")
     return reasons
-
-

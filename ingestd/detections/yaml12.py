@@ -60,10 +60,13 @@ class _Constructor(SafeConstructor):
             seen[key] = line
 
 
-_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)
+_Constructor.yaml_constructors = {
+    **SafeConstructor.yaml_constructors,
+    "tag:yaml.org,2002:int": _Constructor.construct_yaml_int,
+}
 
 
-class _Loader(CParser, _Constructor, _Resolver):  # type: ignore[misc]  # the C parser's stub is untyped
+class _Loader(CParser, _Constructor, _Resolver):
     def __init__(self, stream: bytes) -> None:
         CParser.__init__(self, stream)
         _Constructor.__init__(self)

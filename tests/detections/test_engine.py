@@ -98,7 +98,14 @@ def test_the_title_is_the_id_where_nothing_else_is(fork: Fork, event: Json) -> N
 
 @pytest.mark.parametrize(
     ("said", "severity"),
-    [("'low'", "LOW"), ("'DEFAULT'", "HIGH"), ("'default'", "HIGH"), ("'Urgent'", "HIGH"), ("None", "HIGH"), ("3", "HIGH")],
+    [
+        ("'low'", "LOW"),
+        ("'DEFAULT'", "HIGH"),
+        ("'default'", "HIGH"),
+        ("'Urgent'", "HIGH"),
+        ("None", "HIGH"),
+        ("3", "HIGH"),
+    ],
 )
 def test_severity(fork: Fork, event: Json, said: str, severity: str) -> None:
     """Any case; DEFAULT, nonsense and errors are the YAML's severity."""

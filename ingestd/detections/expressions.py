@@ -1,0 +1,416 @@
+"""Pure expressions of an event, cut out of a rule's source so that they can be asked without running the rule.
+
+An expression is accepted only if it is built of constants, fields of the event, and operations that have no
+effect and take time in proportion to the value at most. Its code is closed: it sees nothing but the value of
+the field and the constants that were found.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+from ingestd.detections.immutable import Absent
+from ingestd.detections.sources import Source, Sources, is_builtin
+
+
+class Field(NamedTuple):
+    """What a rule may ask of an event: `event.get(key)` or `event.deep_get(*keys)`, or, if `standard`,
+    `event.udm(key)`."""
+
+    keys: tuple[str, ...]
+    standard: bool = False
+
+
+_VALUE = "_value_"
+_PURE_BUILTINS = {
+    "len": len, "bool": bool, "str": str, "any": any, "all": all, "isinstance": isinstance, "set": set,
+    "frozenset": frozenset, "list": list, "tuple": tuple, "int": int,
+}  # fmt: skip
+_TYPES = {
+    "str": str,
+    "int": int,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+    "float": float,
+    "tuple": tuple,
+    "set": set,
+}
+_PURE_METHODS = frozenset({
+    "startswith", "endswith", "lower", "upper", "strip", "lstrip", "rstrip", "split", "rsplit", "partition",
+    "rpartition", "casefold", "isdigit", "isnumeric", "isalpha", "isalnum", "isupper", "islower", "find", "rfind",
+    "count", "removeprefix", "removesuffix", "get", "keys", "values", "items",
+})  # fmt: skip
+_OPERATORS = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+
+
+class Unknown(Exception):
+    """The expression is not one that can be cut out."""
+
+
+class Variable:
+    """What a local name stands for: the event, or an expression of it."""
+
+    EVENT: ClassVar[Variable]
+    __slots__ = ("expression",)
+
+    def __init__(self, expression: Expression | None) -> None:
+        self.expression = expression
+
+
+Variable.EVENT = Variable(None)
+
+
+class Expression:
+    """A closed expression. It reads one field (`field`), none (`is_constant`), or several."""
+
+    def __init__(self, node: ast.expr, constants: dict[str, Any], fields: frozenset[Field]) -> None:
+        self.node = node
+        self.constants = constants
+        self.fields = fields
+        self._function: Callable[[Any], Any] | None = None
+
+    @property
+    def field(self) -> Field | None:
+        """The field, if there is exactly one."""
+        return next(iter(self.fields)) if len(self.fields) == 1 else None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it reads no field."""
+        return not self.fields
+
+    @property
+    def never_raises(self) -> bool:
+        """Whether no values of its fields can make it raise: it only fetches and compares for equality."""
+        return all(isinstance(node, _FETCHING) or _is_equality(node) for node in ast.walk(self.node))
+
+    @property
+    def is_bool(self) -> bool:
+        """Whether its value is True or False whatever its fields are."""
+        return _is_bool(self.node, self.constants)
+
+    def evaluate(self, value: Any) -> Any:
+        """Its value for a value of the field, which may be `Absent`. Raises what the rule would raise."""
+        function = self._function
+        if function is None:
+            parameter = ast.arguments(
+                posonlyargs=[], args=[ast.arg(_VALUE)], kwonlyargs=[], kw_defaults=[], defaults=[]
+            )
+            tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(parameter, self.node)))
+            scope = {"__builtins__": {}, "_Absent_": Absent, "_item_": _item, **self.constants}
+            function = self._function = eval(compile(tree, "<guard>", "eval"), scope)  # noqa: S307 - checked nodes only
+        return function(value)
+
+    def tells_apart(self) -> frozenset[str] | None:
+        """The texts that the expression can tell from any other text; None when that is not a fixed set."""
+        return _told_apart(self.node, self.constants)
+
+
+_FETCHING = (
+    ast.Name, ast.Constant, ast.IfExp, ast.BoolOp, ast.UnaryOp, ast.expr_context, ast.cmpop, ast.boolop, ast.unaryop,
+    ast.Dict,
+)  # fmt: skip
+_BOOLEAN_METHODS = frozenset(
+    {"startswith", "endswith", "isdigit", "isnumeric", "isalpha", "isalnum", "isupper", "islower"}
+)
+
+
+def _is_equality(node: ast.AST) -> bool:
+    return isinstance(node, ast.Compare) and all(
+        isinstance(op, ast.Eq | ast.NotEq | ast.Is | ast.IsNot) for op in node.ops
+    )
+
+
+def _is_bool(node: ast.expr, constants: Mapping[str, Any]) -> bool:
+    match node:
+        case ast.Compare() | ast.UnaryOp(op=ast.Not()):
+            return True
+        case ast.Constant(value=value):
+            return isinstance(value, bool)
+        case ast.BoolOp(values=values):
+            return all(_is_bool(value, constants) for value in values)
+        case ast.IfExp(body=body, orelse=orelse):
+            return _is_bool(body, constants) and _is_bool(orelse, constants)
+        case ast.Call(func=ast.Name(id=name)):
+            return constants.get(name) in (any, all, bool, isinstance)
+        case ast.Call(func=ast.Attribute(attr=method)):
+            return method in _BOOLEAN_METHODS
+    return False
+
+
+def _item(value: Any) -> Any:
+    if value is Absent:
+        raise KeyError
+    return value
+
+
+class Rewriter:
+    """Turns an expression of a function's source into a closed one; raises Unknown where it cannot."""
+
+    def __init__(self, sources: Sources, source: Source, bindings: Mapping[str, Variable]) -> None:
+        self.sources = sources
+        self.source = source
+        self.bindings = bindings
+        self.constants: dict[str, Any] = {}
+        self.fields: set[Field] = set()
+        self.local: set[str] = set()
+
+    def rewrite(self, node: ast.expr) -> Expression:
+        """The closed form of `node`."""
+        self.constants, self.fields = {}, set()
+        return Expression(self._node(node), self.constants, frozenset(self.fields))
+
+    def argument(self, node: ast.expr) -> Variable:
+        """What a parameter stands for that is given `node`."""
+        if isinstance(node, ast.Name) and self.bindings.get(node.id) is Variable.EVENT:
+            return Variable.EVENT
+        return Variable(self.rewrite(node))
+
+    def _node(self, node: ast.expr) -> ast.expr:
+        match node:
+            case ast.Constant(value=str() | int() | float() | bytes() | None):
+                return node
+            case ast.Name(id=name):
+                return self._name(name)
+            case ast.Compare(ops=ops) if all(isinstance(op, _OPERATORS) for op in ops):
+                return self._compare(node)
+            case ast.BoolOp():
+                return ast.BoolOp(node.op, [self._node(value) for value in node.values])
+            case ast.UnaryOp(op=ast.Not() | ast.USub()):
+                return ast.UnaryOp(node.op, self._node(node.operand))
+            case ast.IfExp():
+                return ast.IfExp(self._node(node.test), self._node(node.body), self._node(node.orelse))
+            case ast.Tuple() | ast.List() | ast.Set():
+                return type(node)(
+                    [self._node(item) for item in node.elts], *([ast.Load()] * (not isinstance(node, ast.Set)))
+                )
+            case ast.Dict(keys=[]):
+                return node
+            case ast.Subscript():
+                return self._subscript(node)
+            case ast.Call():
+                return self._call(node)
+            case ast.GeneratorExp() | ast.ListComp() | ast.SetComp():
+                return self._comprehension(node)
+        raise Unknown
+
+    def _name(self, name: str) -> ast.expr:
+        if name in self.local:
+            return ast.Name(name, ast.Load())
+        variable = self.bindings.get(name)
+        if variable is not None:
+            if variable.expression is None:
+                raise Unknown  # the event itself
+            self.constants |= variable.expression.constants
+            self.fields |= variable.expression.fields
+            return variable.expression.node
+        constant = self.sources.constant(self.source, name)
+        if constant is None:
+            raise Unknown
+        return self._constant(constant[0])
+
+    def _constant(self, value: Any) -> ast.expr:
+        name = f"_c{id(value):x}"
+        self.constants[name] = value
+        return ast.Name(name, ast.Load())
+
+    def _compare(self, node: ast.Compare) -> ast.expr:
+        if len(node.ops) == 1 and isinstance(node.ops[0], ast.In | ast.NotIn) and self._is_event(node.comparators[0]):
+            key = self._key(node.left)
+            present = ast.IsNot() if isinstance(node.ops[0], ast.In) else ast.Is()
+            return ast.Compare(self._field(Field((key,))), [present], [ast.Name("_Absent_", ast.Load())])
+        return ast.Compare(self._node(node.left), node.ops, [self._node(item) for item in node.comparators])
+
+    def _subscript(self, node: ast.Subscript) -> ast.expr:
+        if self._is_event(node.value):
+            return _call("_item_", self._field(Field((self._key(node.slice),))))
+        if isinstance(node.slice, ast.Slice):
+            bounds = [None if part is None else self._node(part) for part in (node.slice.lower, node.slice.upper)]
+            if node.slice.step is not None:
+                raise Unknown
+            return ast.Subscript(self._node(node.value), ast.Slice(*bounds), ast.Load())
+        return ast.Subscript(self._node(node.value), self._node(node.slice), ast.Load())
+
+    # --- calls
+
+    def _call(self, node: ast.Call) -> ast.expr:
+        if isinstance(node.func, ast.Attribute):
+            method = node.func.attr
+            if self._is_event(node.func.value):
+                return self._fetch(method, node)
+            if method not in _PURE_METHODS or node.keywords:
+                raise Unknown
+            arguments = [self._node(argument) for argument in node.args]
+            return ast.Call(ast.Attribute(self._node(node.func.value), method, ast.Load()), arguments, [])
+        if isinstance(node.func, ast.Name) and not node.keywords:
+            return self._builtin(node.func.id, node.args)
+        raise Unknown
+
+    def _builtin(self, name: str, arguments: list[ast.expr]) -> ast.expr:
+        if name not in _PURE_BUILTINS or name in self.bindings or not is_builtin(self.source, name):
+            raise Unknown
+        if name == "isinstance":
+            value, types = arguments
+            return ast.Call(self._constant(isinstance), [self._node(value), self._types(types)], [])
+        return ast.Call(self._constant(_PURE_BUILTINS[name]), [self._node(item) for item in arguments], [])
+
+    def _types(self, node: ast.expr) -> ast.expr:
+        names = node.elts if isinstance(node, ast.Tuple) else [node]
+        found = []
+        for name in names:
+            if not isinstance(name, ast.Name) or name.id not in _TYPES or not is_builtin(self.source, name.id):
+                raise Unknown
+            found.append(self._constant(_TYPES[name.id]))
+        return ast.Tuple(list(found), ast.Load())
+
+    def _fetch(self, method: str, node: ast.Call) -> ast.expr:
+        """`event.get`, `deep_get` and `udm`, with the default put in where the value is missing."""
+        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+        if method == "get" and 1 <= len(node.args) <= 2 and keywords.keys() <= {"default"}:
+            default = node.args[1] if len(node.args) == 2 else keywords.get("default")
+            return self._or_default(self._field(Field((self._key(node.args[0]),))), "_Absent_", default)
+        if method == "deep_get" and node.args and keywords.keys() <= {"default"}:
+            keys = tuple(self._key(argument) for argument in node.args)
+            default = keywords.get("default")
+            if default is not None and not isinstance(default, ast.Constant):
+                raise Unknown  # a mapping as default is looked into
+            field = self._field(Field(keys))
+            if len(keys) == 1:  # the same field as get's, where missing and null come to the same
+                field = ast.IfExp(_is(field, "_Absent_"), ast.Constant(None), field)
+            return self._or_default(field, None, default)
+        if method == "udm" and len(node.args) == 1 and keywords.keys() <= {"default"}:
+            standard = self._field(Field((self._key(node.args[0]),), standard=True))
+            return self._or_default(standard, "_Absent_", keywords.get("default"))
+        raise Unknown
+
+    def _or_default(self, field: ast.expr, missing: str | None, default: ast.expr | None) -> ast.expr:
+        value = ast.Constant(None) if default is None else self._node(default)
+        if missing is None and default is None:
+            return field
+        return ast.IfExp(_is(field, missing), value, field)
+
+    def _field(self, field: Field) -> ast.expr:
+        self.fields.add(field)
+        return ast.Name(_VALUE, ast.Load())
+
+    def _key(self, node: ast.expr) -> str:
+        if isinstance(node, ast.Name) and node.id not in self.bindings and node.id not in self.local:
+            constant = self.sources.constant(self.source, node.id)
+            if constant is not None and type(constant[0]) is str:
+                return constant[0]
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return node.value
+        raise Unknown
+
+    def _is_event(self, node: ast.expr) -> bool:
+        return (
+            isinstance(node, ast.Name) and node.id not in self.local and self.bindings.get(node.id) is Variable.EVENT
+        )
+
+    def _comprehension(self, node: ast.GeneratorExp | ast.ListComp | ast.SetComp) -> ast.expr:
+        """One loop over a constant: in proportion to the value it stays."""
+        if len(node.generators) != 1 or not isinstance(node.generators[0].target, ast.Name):
+            raise Unknown
+        loop = node.generators[0]
+        assert isinstance(loop.target, ast.Name)
+        fields = self.fields
+        self.fields = set()
+        over = self._node(loop.iter)
+        if self.fields or loop.is_async or loop.target.id in self.local or loop.target.id in self.bindings:
+            raise Unknown
+        self.fields = fields
+        self.local.add(loop.target.id)
+        try:
+            element = self._node(node.elt)
+            tests = [self._node(test) for test in loop.ifs]
+        finally:
+            self.local.discard(loop.target.id)
+        return type(node)(element, [ast.comprehension(loop.target, over, tests, 0)])
+
+
+def _is(node: ast.expr, what: str | None) -> ast.expr:
+    right: ast.expr = ast.Constant(None) if what is None else ast.Name(what, ast.Load())
+    return ast.Compare(node, [ast.Is()], [right])
+
+
+def _call(name: str, argument: ast.expr) -> ast.expr:
+    return ast.Call(ast.Name(name, ast.Load()), [argument], [])
+
+
+# --- which texts an expression tells apart
+
+
+def _told_apart(node: ast.expr, constants: Mapping[str, Any]) -> frozenset[str] | None:
+    if _is_value(node):
+        return frozenset({""})  # its truth
+    match node:
+        case ast.BoolOp(values=values):
+            return _union([_told_apart(value, constants) for value in values])
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return _told_apart(operand, constants)
+        case ast.IfExp() if not _is_value(node):
+            return _union([_told_apart(part, constants) for part in (node.test, node.body, node.orelse)])
+        case ast.Constant():
+            return frozenset()
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            if not _is_value(left):
+                left, right = right, left
+                if isinstance(op, ast.In | ast.NotIn):
+                    return None
+            wanted = _value_of(right, constants)
+            if (
+                not _is_value(left)
+                or wanted is None
+                or not isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn | ast.Is | ast.IsNot)
+            ):
+                return None
+            if isinstance(op, ast.In | ast.NotIn):
+                if isinstance(wanted[0], str | bytes) or not hasattr(wanted[0], "__iter__"):
+                    return None
+                return frozenset(item for item in wanted[0] if isinstance(item, str))
+            return frozenset({wanted[0]}) if isinstance(wanted[0], str) else frozenset()
+    return None
+
+
+def _is_value(node: ast.expr) -> bool:
+    """Whether the node is the field's value, perhaps with a constant in place of a missing one."""
+    match node:
+        case ast.Name(id=name):
+            return name == _VALUE
+        case ast.IfExp(
+            test=ast.Compare(
+                left=left, ops=[ast.Is()], comparators=[ast.Name(id="_Absent_") | ast.Constant(value=None)]
+            ),
+            body=ast.Constant(),
+            orelse=orelse,
+        ):
+            return _is_value(left) and _is_value(orelse)
+        case ast.Call(func=ast.Name(id="_item_"), args=[argument]):
+            return _is_value(argument)
+    return False
+
+
+def _value_of(node: ast.expr, constants: Mapping[str, Any]) -> tuple[Any] | None:
+    match node:
+        case ast.Constant(value=value):
+            return (value,)
+        case ast.Name(id="_Absent_"):
+            return (Absent,)
+        case ast.Name(id=name) if name in constants:
+            return (constants[name],)
+        case ast.Tuple(elts=elts) | ast.List(elts=elts) | ast.Set(elts=elts):
+            values = [_value_of(item, constants) for item in elts]
+            return None if None in values else (tuple(value[0] for value in values if value is not None),)
+    return None
+
+
+def _union(sets: list[frozenset[str] | None]) -> frozenset[str] | None:
+    found: frozenset[str] = frozenset()
+    for item in sets:
+        if item is None:
+            return None
+        found |= item
+    return found
