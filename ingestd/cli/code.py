@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ingestd.cli import output
 from ingestd.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -21,10 +22,17 @@ def log_types(root: Root) -> Collection[str]:
 
 
 def columns(root: Root) -> dict[str, tuple[Column, ...]]:
-    """Columns of each log type's table, so that one without any event is an empty table and not a mistake."""
+    """Columns of each log type's table, so that one without any event is an empty table and not a mistake.
+
+    With a mistake in the schemas there are none: what was written can be asked all the same.
+    """
     from ingestd.schemas.registry import Registry
 
-    registry = Registry.load(root.schemas.paths, builtin=root.schemas.builtin)
+    try:
+        registry = Registry.load(root.schemas.paths, builtin=root.schemas.builtin)
+    except ConfigError as error:
+        output.note(f"the schemas are wrong, so only tables with data are known: {error.problems[0]}")
+        return {}
     return {name: registry.columns(name) for name in registry.names}
 
 

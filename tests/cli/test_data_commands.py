@@ -80,6 +80,15 @@ def test_a_wrong_question(ingestd: Ingestd, config: Path) -> None:
     assert "Parser Error" in ended.err
 
 
+def test_wrong_schemas_do_not_lock_the_lake(ingestd: Ingestd, config: Path) -> None:
+    """What was written can be asked although a schema is wrong now; the mistake is told beside."""
+    (config.parent / "a.yml").write_text("schema: Custom.A\nfields: 5\n")
+    config.write_text(config.read_text() + "schemas: {paths: [a.yml]}\n")
+    ended = ingestd("query", "-c", config, "--json", "select count(*) as n from rejects")
+    assert (ended.code, json.loads(ended.out)) == (0, {"n": 0})
+    assert "a.yml" in ended.err
+
+
 # --- alerts
 
 
