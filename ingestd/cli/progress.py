@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ingestd.cli import output
+
 REFRESH_SECS = 0.2
 
 
 @contextmanager
 def shown() -> Iterator[None]:
-    """Show the bar on stderr while the block runs."""
+    """Show the bar on stderr while the block runs, and in the end what there was."""
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -40,6 +42,8 @@ def shown() -> Iterator[None]:
         finally:
             ended.set()
             thread.join()
+    done, _, facts = now()
+    output.note(f"{done:,.0f} messages, {facts}")
 
 
 def now() -> tuple[float, float, str]:

@@ -199,8 +199,8 @@ def test_run_is_the_daemon(ingestd: Ingestd, config: Path, monkeypatch: pytest.M
     assert calls == [(config, False), (config, True)]
 
 
-def test_progress_follows_the_metrics() -> None:
-    """The bar counts messages finished against those known, and says what came out of them."""
+def test_progress_follows_the_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    """The bar counts messages finished against those known, and in the end a line says what came out of them."""
     for declared in catalogue.CATALOGUE:
         if declared.labels:
             declared.metric.clear()
@@ -211,3 +211,4 @@ def test_progress_follows_the_metrics() -> None:
     assert progress.now() == (3, 10, "1,234 events, 0 alerts")
     with progress.shown():
         pass
+    assert "3 messages, 1,234 events, 0 alerts" in capsys.readouterr().err
