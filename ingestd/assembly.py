@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ingestd.alerts.destinations.base import Destination
-from ingestd.alerts.outbox import LaneSettings
+from ingestd.alerts.lane import LaneSettings
 from ingestd.config import components, convert
 from ingestd.config.models import HttpConfig, Root
 from ingestd.detections.kv import Request

@@ -122,7 +122,7 @@ class Daemon:
         for destination in destinations.values():
             closing.push_async_callback(destination.close)
         lanes = {name: assembly.lane_settings(name, self._root) for name in destinations}
-        self._outbox = Outbox(state, destinations, lanes, epoch=ledger.epoch, health=self._health)
+        self._outbox = Outbox(state, destinations, lanes, epoch=lambda: ledger.epoch, health=self._health)
         self._beside(self._outbox.run(), "outbox", closing)
         return Alerts(
             state,

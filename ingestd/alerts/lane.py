@@ -57,7 +57,7 @@ class Lane:
         state: State,
         destination: Destination,
         settings: LaneSettings,
-        owner: str,
+        owner: Callable[[], str],
         health: Health | None,
         clock: Callable[[], float],
     ) -> None:
@@ -114,7 +114,7 @@ class Lane:
             return max(self._breaker.wait_secs(now), self._pace.wait_secs(now)) or POLL_SECS
         lease_secs = self._settings.timeout_secs + LEASE_MARGIN_SECS
         claimed, next_due = await self._state.transact(
-            partial(self._claim, now=now, lease_secs=lease_secs, limit=limit)
+            partial(self._claim, owner=self._owner(), now=now, lease_secs=lease_secs, limit=limit)
         )
         self._pace.take(len(claimed))
         for row, alert in claimed:
@@ -126,9 +126,9 @@ class Lane:
         return POLL_SECS if next_due is None else min(POLL_SECS, max(0.0, next_due - now))
 
     def _claim(
-        self, tx: Transaction, *, now: float, lease_secs: float, limit: int
+        self, tx: Transaction, *, owner: str, now: float, lease_secs: float, limit: int
     ) -> tuple[list[tuple[table.Claimed, windows.Window | None]], float | None]:
-        rows = table.claim(tx, self.name, self._owner, now=now, lease_secs=lease_secs, limit=limit)
+        rows = table.claim(tx, self.name, owner, now=now, lease_secs=lease_secs, limit=limit)
         return [(row, windows.window(tx, row.alert_id)) for row in rows], table.next_due(tx, self.name)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -168,15 +168,13 @@ class Lane:
 
     async def _sent(self, row: table.Claimed, reference: str) -> None:
         now = self._clock()
-        if await self._mark(
-            partial(table.sent, row=row, owner=self._owner, now=now, reference=reference[:_MAX_ERROR_CHARS])
-        ):
+        if await self._mark(partial(table.sent, row=row, now=now, reference=reference[:_MAX_ERROR_CHARS])):
             failpoints.hit("outbox.after_sent_mark")
         occurrences.alert_sent(row.alert_id, self.name, waited_secs=now - row.queued_at)
 
     async def _give_up(self, row: table.Claimed, error: Permanent | Retryable) -> None:
         text = str(error)[:_MAX_ERROR_CHARS]
-        await self._mark(partial(table.dead, row=row, owner=self._owner, now=self._clock(), error=text))
+        await self._mark(partial(table.dead, row=row, now=self._clock(), error=text))
         occurrences.alert_failed(row.alert_id, self.name, error)
 
     async def _try_later(self, row: table.Claimed, error: Retryable) -> None:
@@ -187,7 +185,7 @@ class Lane:
             await self._give_up(row, error)
             return
         text = str(error)[:_MAX_ERROR_CHARS]
-        await self._mark(partial(table.put_back, row=row, owner=self._owner, due_at=now + wait_secs, error=text))
+        await self._mark(partial(table.put_back, row=row, due_at=now + wait_secs, error=text))
         occurrences.alert_retried(row.alert_id, self.name, error, in_secs=wait_secs)
 
     async def _mark(self, change: Callable[[Transaction], bool]) -> bool:

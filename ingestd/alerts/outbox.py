@@ -31,19 +31,23 @@ class Outbox:
         destinations: Mapping[str, Destination],
         settings: Mapping[str, LaneSettings] | None = None,
         *,
-        epoch: int,
+        epoch: Callable[[], int],
         health: Health | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`epoch` is the daemon's, as registered in the state: its leases are free once it is registered no more."""
+        """`epoch` answers the daemon's registration in the state, which may change while it runs: leases are free
+        once their epoch is registered no more."""
         settings = settings or {}
         self._state = state
-        self._owner = str(epoch)
+        self._epoch = epoch
         self._clock = clock
         self._lanes = [
             Lane(state, destination, settings.get(name, LaneSettings()), self._owner, health, clock)
             for name, destination in destinations.items()
         ]
+
+    def _owner(self) -> str:
+        return str(self._epoch())
 
     def wake(self) -> None:
         """Something is due: look now. Cheap; call it in the event loop."""
@@ -112,11 +116,12 @@ class Outbox:
         buried = await self._state.transact(
             partial(table.bury_orphans, destinations=names, queued_before=before, now=now)
         )
-        for row in buried:
-            occurrences.alert_failed(row.alert_id, row.destination, "no destination of this name is configured")
+        for alert_id, name in buried:
+            occurrences.alert_failed(alert_id, name, "no destination of this name is configured")
 
     async def _give_back(self) -> None:
+        owner = self._owner()
         try:
-            await self._state.transact(lambda tx: table.release(tx, [self._owner]))
+            await self._state.transact(lambda tx: table.release(tx, [owner]))
         except Retryable as error:
             occurrences.retrying("deliver", error, in_secs=0.0)  # the leases run out by themselves

@@ -46,6 +46,8 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     """How often it was tried before."""
     queued_at: float
+    owner: str
+    """Who holds the lease."""
 
 
 class DeliveryState(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,29 +107,32 @@ def claim(
         {"destination": destination, "owner": owner, "until": now + lease_secs, "now": now, "limit": limit},
     )
     rows.sort(key=lambda row: (row[3], row[0]))
-    return [Claimed(alert_id=row[0], destination=destination, attempts=row[1], queued_at=row[2]) for row in rows]
+    return [
+        Claimed(alert_id=row[0], destination=destination, attempts=row[1], queued_at=row[2], owner=owner)
+        for row in rows
+    ]
 
 
-def sent(tx: Transaction, row: Claimed, owner: str, *, now: float, reference: str) -> bool:
+def sent(tx: Transaction, row: Claimed, *, now: float, reference: str) -> bool:
     """pending → sent; False when the lease was lost."""
-    return _finish(tx, row, owner, "status = 'sent', finished_at = :now, reference = :reference, error = ''",
+    return _finish(tx, row, "status = 'sent', finished_at = :now, reference = :reference, error = ''",
                    {"now": now, "reference": reference})  # fmt: skip
 
 
-def put_back(tx: Transaction, row: Claimed, owner: str, *, due_at: float, error: str) -> bool:
+def put_back(tx: Transaction, row: Claimed, *, due_at: float, error: str) -> bool:
     """Count a failed attempt and make the row due later; False when the lease was lost."""
-    return _finish(tx, row, owner, "due_at = :due_at, error = :error, lease_owner = '', lease_until = 0",
+    return _finish(tx, row, "due_at = :due_at, error = :error, lease_owner = '', lease_until = 0",
                    {"due_at": due_at, "error": error})  # fmt: skip
 
 
-def dead(tx: Transaction, row: Claimed, owner: str, *, now: float, error: str) -> bool:
+def dead(tx: Transaction, row: Claimed, *, now: float, error: str) -> bool:
     """pending → dead; False when the lease was lost."""
-    return _finish(tx, row, owner, "status = 'dead', finished_at = :now, error = :error",
+    return _finish(tx, row, "status = 'dead', finished_at = :now, error = :error",
                    {"now": now, "error": error})  # fmt: skip
 
 
-def _finish(tx: Transaction, row: Claimed, owner: str, change: str, params: dict[str, Any]) -> bool:
-    names = {"alert_id": row.alert_id, "destination": row.destination, "owner": owner}
+def _finish(tx: Transaction, row: Claimed, change: str, params: dict[str, Any]) -> bool:
+    names = {"alert_id": row.alert_id, "destination": row.destination, "owner": row.owner}
     sql = f"UPDATE alert_outbox SET attempts = attempts + 1, {change} WHERE {_MINE} RETURNING attempts"  # noqa: S608 - constants
     return bool(tx.execute(sql, {**names, **params}))
 
@@ -206,16 +211,19 @@ def revive(tx: Transaction, *, now: float, alert_id: str | None, destination: st
     return len(tx.execute(sql, params))
 
 
-def bury_orphans(tx: Transaction, destinations: Sequence[str], *, queued_before: float, now: float) -> list[Claimed]:
-    """pending → dead for old rows whose destination is none of these: it left the configuration."""
+def bury_orphans(
+    tx: Transaction, destinations: Sequence[str], *, queued_before: float, now: float
+) -> list[tuple[str, str]]:
+    """pending → dead for old rows whose destination is none of these: it left the configuration. Answers them as
+    (alert id, destination)."""
     orphans = [name for name in waiting(tx) if name not in destinations]
-    buried: list[Claimed] = []
+    buried: list[tuple[str, str]] = []
     for name in orphans:
         rows = tx.execute(
             "UPDATE alert_outbox SET status = 'dead', finished_at = :now, error = :error WHERE destination = :name"
             " AND status = 'pending' AND queued_at < :before AND lease_until <= :now"
-            " RETURNING alert_id, attempts, queued_at",
+            " RETURNING alert_id",
             {"name": name, "now": now, "before": queued_before, "error": "no destination of this name is configured"},
         )
-        buried += [Claimed(alert_id=row[0], destination=name, attempts=row[1], queued_at=row[2]) for row in rows]
+        buried += [(alert_id, name) for (alert_id,) in rows]
     return buried

@@ -46,11 +46,12 @@ class World:
     ) -> tuple[Alerts, Outbox]:
         """Deliver to these from now on."""
         chosen = {destination.name: FAST for destination in destinations} | dict(settings or {})
+        epoch = await self.register()
         outbox = Outbox(
             self.state,
             {destination.name: destination for destination in destinations},
             chosen,
-            epoch=await self.register(),
+            epoch=lambda: epoch,
             health=self.health,
             clock=self.clock,
         )
@@ -407,14 +408,15 @@ async def test_who_lost_a_lease_changes_nothing(world: World) -> None:
     (alert_id,) = await raised(world.alerts("soc"))
     now = world.clock()
     (row,) = await world.state.transact(lambda tx: table.claim(tx, "soc", "1", now=now, lease_secs=10, limit=1))
-    await world.state.transact(lambda tx: table.claim(tx, "soc", "2", now=now + 10, lease_secs=10, limit=1))
+    later = now + 10
+    (taken,) = await world.state.transact(lambda tx: table.claim(tx, "soc", "2", now=later, lease_secs=10, limit=1))
     for change in (
-        lambda tx: table.sent(tx, row, "1", now=now, reference="x"),
-        lambda tx: table.put_back(tx, row, "1", due_at=now, error="x"),
-        lambda tx: table.dead(tx, row, "1", now=now, error="x"),
+        lambda tx: table.sent(tx, row, now=now, reference="x"),
+        lambda tx: table.put_back(tx, row, due_at=now, error="x"),
+        lambda tx: table.dead(tx, row, now=now, error="x"),
     ):
         assert await world.state.transact(change) is False
-    assert await world.state.transact(lambda tx: table.sent(tx, row, "2", now=now, reference="y")) is True
+    assert await world.state.transact(lambda tx: table.sent(tx, taken, now=now, reference="y")) is True
     assert (await world.row(alert_id, "soc")).reference == "y"
 
 

@@ -282,7 +282,7 @@ async def test_sweeping_forgets_what_is_older_than_the_retention(
     """Old windows, members and delivered alerts go; alerts still waiting to be sent and new ones stay."""
     old = await alerts.record([match(0), match(1, dedup="quiet", threshold=9)])
     sent = await state.transact(lambda tx: outbox.claim(tx, "soc", "1", now=clock(), lease_secs=9, limit=1))
-    await state.transact(lambda tx: outbox.sent(tx, sent[0], "1", now=clock(), reference=""))
+    await state.transact(lambda tx: outbox.sent(tx, sent[0], now=clock(), reference=""))
     waiting = await alerts.record([match(2, dedup="waiting")])
     clock.advance(40 * DAY_SECS)
     new = await alerts.record([match(3, dedup="new")])
