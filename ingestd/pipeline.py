@@ -98,12 +98,12 @@ class Pipeline:
                 received = await self._receive(wait_secs=0.0 if once else RECEIVE_WAIT_SECS)
                 for delivery in self._holding.take(received):
                     self._start(delivery)
-                if not received and not self._reading:
+                if received:
+                    continue
+                if not self._reading:
                     self._shared.writer.request_commit("idle")
-                if once and not received:
-                    if not self._deliveries:
-                        break
-                    await asyncio.wait(self._deliveries, return_when=asyncio.FIRST_COMPLETED)
+                if once and not await self._some_delivered():
+                    break
         finally:
             for task in beside:
                 task.cancel()
@@ -126,6 +126,17 @@ class Pipeline:
             occurrences.receive_failed(self.source.name, error, in_secs=pause)
             await asyncio.sleep(pause)
             return []
+
+    async def _some_delivered(self) -> bool:
+        """Wait until one more message was read or finished; False when there are none."""
+        self._room.clear()
+        if self._reading:
+            await self._room.wait()
+        elif self._deliveries:
+            await asyncio.wait(self._deliveries, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            return False
+        return True
 
     async def _deliver(self, delivery: Delivery) -> None:
         """One message, from its notice until everything that it names is committed."""

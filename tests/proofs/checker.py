@@ -11,6 +11,11 @@ import pyarrow.parquet as pq
 
 from tests.proofs.world import Expectation
 
+ALERTS = """
+    SELECT detection_id, dedup, match_count, alert_id
+    FROM alert_windows JOIN alert_first_matches USING (alert_id) WHERE alerted_at IS NOT NULL
+"""
+
 
 def parquet_rows(lake: Path, table: str, columns: list[str]) -> list[tuple[object, ...]]:
     """The columns of every published row of a table."""
@@ -28,7 +33,7 @@ def differences(lake: Path, state: Path, sent: Path, expectation: Expectation) -
     found += _against("event", Counter(expectation.event_ids), events)
     row_ids = Counter(row[0] for row in parquet_rows(lake, "events", ["p_row_id"]))
     found += [f"row id {row_id} is there {count} times" for row_id, count in row_ids.items() if count > 1][:5]
-    matches = Counter((str(r[0]), str(r[1])) for r in parquet_rows(lake, "rule_matches", ["p_rule_id", "p_dedup"]))
+    matches = Counter((str(r[0]), str(r[1])) for r in parquet_rows(lake, "rule_matches", ["p_rule_id", "dedup"]))
     found += _against("rule match", expectation.matches, matches)
     found += _alerts(state, sent, expectation)
     rejected = parquet_rows(lake, "rejects", ["reason"]) + parquet_rows(lake, "rule_errors", ["p_rule_id"])
@@ -40,7 +45,7 @@ def differences(lake: Path, state: Path, sent: Path, expectation: Expectation) -
 
 def _alerts(state: Path, sent: Path, expectation: Expectation) -> list[str]:
     with sqlite3.connect(f"file:{state}?mode=ro", uri=True) as database:
-        rows = database.execute("SELECT detection_id, dedup, match_count, alert_id FROM alerts").fetchall()
+        rows = database.execute(ALERTS).fetchall()
     counted = Counter({(rule, dedup): count for rule, dedup, count, _ in rows})
     found = _against("alert count", Counter(expectation.alerts()), counted)
     delivered = (

@@ -90,9 +90,9 @@ def expected(world: World) -> Expectation:
             answer.event_ids.add(record["eventID"])
             user = record["userIdentity"]["userName"]
             if record["eventName"] == LOUD_NAME:
-                answer.matches["World.Loud", f"loud-{user}"] += 1
+                answer.matches["World.Loud", f"loud-{user}-{world.seed:08x}"] += 1
             elif record["eventName"] == REPEATED_NAME:
-                answer.matches["World.Repeated", f"repeated-{user}"] += 1
+                answer.matches["World.Repeated", f"repeated-{user}-{world.seed:08x}"] += 1
     return answer
 
 
@@ -105,7 +105,7 @@ def title(event):
     return "loud " + event.deep_get("userIdentity", "userName")
 
 def dedup(event):
-    return "loud-" + event.deep_get("userIdentity", "userName")
+    return "loud-" + event.deep_get("userIdentity", "userName") + "-" + event.get("eventID")[:8]
 ''',
     "loud.yml": """
 AnalysisType: rule
@@ -124,7 +124,7 @@ def title(event):
     return "repeated " + event.deep_get("userIdentity", "userName")
 
 def dedup(event):
-    return "repeated-" + event.deep_get("userIdentity", "userName")
+    return "repeated-" + event.deep_get("userIdentity", "userName") + "-" + event.get("eventID")[:8]
 ''',
     "repeated.yml": f"""
 AnalysisType: rule

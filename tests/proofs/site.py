@@ -1,0 +1,95 @@
+"""A place where daemons run for a proof: configuration, inbox, lake, state, and the processes started there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.proofs import checker, world
+
+CONFIG = """
+sources:
+  inbox:
+    type: directory
+    path: {inbox}
+    settle_secs: 0
+    routes: [{{log_types: [AWS.CloudTrail]}}]
+detections: {{paths: [{rules}]}}
+destinations:
+  record: {{type: file, path: {sent}, per_minute: 100000}}
+lake: {{url: {lake}, rotate_secs: 1, rotate_rows: 1000}}
+state: {{path: {state}}}
+workers: {{count: {workers}}}
+http: {{listen: "off"}}
+logging: {{level: warning}}
+"""
+
+
+@dataclass
+class Site:
+    """Everything lies under `folder`. `expectation` grows with each world that is written into the inbox."""
+
+    folder: Path
+    workers: int = 1
+    expectation: world.Expectation = field(default_factory=world.Expectation)
+
+    def __post_init__(self) -> None:
+        self.inbox, self.lake = self.folder / "inbox", self.folder / "lake"
+        self.state, self.sent = self.folder / "state" / "state.db", self.folder / "alerts.jsonl"
+        self.state.parent.mkdir(parents=True)
+        world.write_rules(self.folder / "rules")
+        self.config = self.folder / "ingestd.yml"
+        self.config.write_text(
+            CONFIG.format(
+                inbox=self.inbox,
+                rules=self.folder / "rules",
+                sent=self.sent,
+                lake=self.lake,
+                state=self.state,
+                workers=self.workers,
+            )
+        )
+
+    def add(self, some: world.World) -> None:
+        """Put the files of a world into the inbox."""
+        world.write(some, self.inbox / f"{some.seed:08x}")
+        wanted = world.expected(some)
+        self.expectation.event_ids |= wanted.event_ids
+        self.expectation.matches += wanted.matches
+
+    def start(self, failpoint: str = "", environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """A daemon that drains what is there and stops; armed with a failpoint if one is given."""
+        env = {**os.environ, **(environment or {}), "INGESTD_FAILPOINT": failpoint}
+        log = (self.folder / "daemon.log").open("ab")
+        command = [sys.executable, "-m", "ingestd", "run", "--once", "--no-progress", "-c", str(self.config)]
+        return subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=self.folder)
+
+    def differences(self) -> list[str]:
+        """What is not as it must be."""
+        return checker.differences(self.lake, self.state, self.sent, self.expectation)
+
+    def log_tail(self) -> str:
+        """The last lines that the daemons wrote, for a failing proof."""
+        log = self.folder / "daemon.log"
+        return "\n".join(log.read_text(errors="replace").splitlines()[-30:]) if log.exists() else ""
+
+
+def was_killed(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the process ended by SIGKILL."""
+    return process.returncode == -signal.SIGKILL
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Process ids below `pid`, its zygote before the zygote's children."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for child in map(int, children):
+        yield child
+        yield from descendants(child)
