@@ -342,7 +342,8 @@ def _split(problems: Problems, node: Map, path: str) -> spec.Split | None:
     path += ".split"
     problems.unknown_keys(args, ("from", "separator", "index"), path)
     separator = _needed(problems, args, "separator", path)
-    return spec.Split(_needed(problems, args, "from", path), separator or " ", problems.integer(args, "index", path))
+    index = problems.integer(args, "index", path) if "index" in args else None
+    return spec.Split(_needed(problems, args, "from", path), separator or " ", index)
 
 
 def _mask(problems: Problems, node: Map, path: str) -> spec.Mask | None:

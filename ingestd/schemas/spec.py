@@ -60,11 +60,11 @@ class Concat(msgspec.Struct, frozen=True):
 
 
 class Split(msgspec.Struct, frozen=True):
-    """Take one piece of the text at a path; a negative index counts from the end."""
+    """Take one piece of the text at a path; a negative index counts from the end, None takes all pieces."""
 
     path: str
     separator: str
-    index: int
+    index: int | None
 
 
 class Mask(msgspec.Struct, frozen=True):

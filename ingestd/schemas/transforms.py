@@ -130,7 +130,9 @@ def _split(field: spec.Field) -> Step | None:
         if text is None:
             return
         pieces = text.split(split.separator)
-        if -len(pieces) <= split.index < len(pieces):
+        if split.index is None:
+            box[field.name] = pieces
+        elif -len(pieces) <= split.index < len(pieces):
             box[field.name] = pieces[split.index]
 
     return step
