@@ -9,15 +9,17 @@ The change from prepared to committed is the commit point of everything in the b
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from ingestd.errors import BatchRefused
-from ingestd.model import BatchPlan, ObjectRange, Range
+from ingestd.model import BatchPlan, FinishedObject, ObjectRange, Range
 from ingestd.state import messages, objects
 from ingestd.state.base import Transaction
+from ingestd.state.objects import ObjectRow
 from ingestd.state.ranges import covers, merged, overlap, self_overlap
 
 TABLES = (
@@ -91,20 +93,13 @@ def commit(tx: Transaction, batch_id: str, now: float) -> list[str] | None:
         row = objects.find(tx, identity)
         if row is None:
             continue  # swept since: then nobody has read it for longer than the ledger remembers
-        committed = row.committed
-        if identity in wanted:
-            committed = merged([*row.committed, *wanted[identity]])
-            others = tuple(prepared for prepared in row.prepared if prepared[0] != batch_id)
-            objects.set_committed(tx, identity, committed, others, now)
-        if identity in finished:
-            objects.set_finished(tx, finished[identity])
-            complete = covers(committed, finished[identity].records)
-        else:
-            # Exactly: beyond the total that is known, the object has grown, and its new end is still to come.
-            complete = row.total is not None and committed == ((0, row.total),)
-        if complete:
-            _finish(tx, identity)
+        row = _advanced(row, batch_id, wanted.get(identity, ()), finished.get(identity))
+        if row.done:
             done.append(identity)
+        if row.done and messages.is_message(identity):
+            objects.remove(tx, identity)
+        else:
+            objects.save(tx, row, now)
     if events := [identity for identity in done if messages.is_message(identity)]:
         messages.add_finished(tx, events, now)
     return done
@@ -120,12 +115,27 @@ def _done_before(tx: Transaction, batch_id: str) -> list[str] | None:
     return [identity for identity, row in found.items() if row is None or row.done]
 
 
-def _finish(tx: Transaction, identity: str) -> None:
-    """An object is done; of a message only the digest is kept, which `commit` adds."""
-    if messages.is_message(identity):
-        objects.remove(tx, identity)
+def _advanced(row: ObjectRow, batch_id: str, ranges: Sequence[Range], finished: FinishedObject | None) -> ObjectRow:
+    """The object after a commit; when it is done nobody needs the claim any more."""
+    committed = merged([*row.committed, *ranges])
+    prepared = tuple(one for one in row.prepared if one[0] != batch_id)
+    if finished is None:
+        # Exactly: beyond the total that is known the object has grown, and its new end is still to come.
+        done = row.total is not None and committed == ((0, row.total),)
+        row = replace(row, committed=committed, prepared=prepared)
     else:
-        objects.set_done(tx, identity)
+        done = covers(committed, finished.records)
+        row = replace(
+            row,
+            committed=committed,
+            prepared=prepared,
+            total=finished.records,
+            framing=finished.framing,
+            compression=finished.compression,
+            plain_bytes=finished.plain_bytes,
+            tail_open=finished.tail_open,
+        )
+    return replace(row, done=True, owner=None, attempts=0) if done else row
 
 
 def publish(tx: Transaction, batch_id: str, now: float) -> None:

@@ -62,10 +62,12 @@ def claim(tx: Transaction, wish: Wish, now: float) -> Claim | Instance:
         row = objects.add(
             tx, wish.identity, source=wish.source, url=wish.url, may_grow=wish.may_grow, owner=wish.epoch, now=now
         )
-    else:
-        objects.set_owner(tx, wish.identity, wish.epoch, now)
+        if earlier is None:
+            return _granted(row, None)
+    row = msgspec.structs.replace(row, owner=wish.epoch, done=False)
     if earlier is not None and not row.committed:
-        row = objects.inherit(tx, row, earlier)
+        row = msgspec.structs.replace(row, committed=earlier.committed, framing=earlier.framing)
+    objects.save(tx, row, now)
     return _granted(row, earlier)
 
 

@@ -1,14 +1,13 @@
 """Objects: who has claimed which identity, which of its ordinals are committed, and how often it failed.
 
 One row per object, in the end with one committed range. `owner` is the epoch of the instance that claimed it.
-Functions that change an object take it for granted that the caller has read it in the same transaction.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from ingestd.model import FinishedObject, Range
+from ingestd.model import Range
 from ingestd.state.base import Row, Transaction
 
 TABLES = (
@@ -62,6 +61,12 @@ _FIND = f"SELECT {_COLUMNS} FROM objects WHERE identity = :identity"  # noqa: S6
 _NEWEST = f"""
     SELECT {_COLUMNS} FROM objects WHERE url = :url AND may_grow = 1 AND done = 1 ORDER BY touched_at DESC LIMIT 1
 """  # noqa: S608 - our own column names
+_SAVE = """
+    UPDATE objects SET owner = :owner, done = :done, attempts = :attempts, committed = :committed,
+        prepared = :prepared, total = :total, framing = :framing, compression = :compression,
+        plain_bytes = :plain_bytes, tail_open = :tail_open, touched_at = :now
+    WHERE identity = :identity
+"""
 _committed = msgspec.json.Decoder(tuple[Range, ...])
 _prepared = msgspec.json.Decoder(tuple[PreparedRange, ...])
 
@@ -111,19 +116,12 @@ def add(
     return ObjectRow(identity=identity, owner=owner)
 
 
-def set_owner(tx: Transaction, identity: str, owner: int, now: float) -> None:
-    """Let `owner` have the object; one that was done is open again."""
-    sql = "UPDATE objects SET owner = :owner, done = 0, touched_at = :now WHERE identity = :identity"
-    tx.execute(sql, {"identity": identity, "owner": owner, "now": now})
-
-
-def inherit(tx: Transaction, row: ObjectRow, earlier: ObjectRow) -> ObjectRow:
-    """Count as committed what is committed of `earlier`, with whose content this object starts."""
-    tx.execute(
-        "UPDATE objects SET committed = :committed, framing = :framing WHERE identity = :identity",
-        {"identity": row.identity, "committed": _text(earlier.committed), "framing": earlier.framing},
-    )
-    return msgspec.structs.replace(row, committed=earlier.committed, framing=earlier.framing)
+def save(tx: Transaction, row: ObjectRow, now: float) -> None:
+    """Write what has changed of an object that was read in this transaction."""
+    params = {**msgspec.structs.asdict(row), "now": now}
+    params["committed"] = _text(row.committed)
+    params["prepared"] = _text(row.prepared)
+    tx.execute(_SAVE, params)
 
 
 def free(tx: Transaction, identity: str, owner: int) -> None:
@@ -152,40 +150,6 @@ def set_prepared(tx: Transaction, identity: str, prepared: tuple[PreparedRange, 
     """Note which of its ordinals are in batches that are not committed yet."""
     sql = "UPDATE objects SET prepared = :prepared WHERE identity = :identity"
     tx.execute(sql, {"identity": identity, "prepared": _text(prepared)})
-
-
-def set_committed(
-    tx: Transaction, identity: str, committed: tuple[Range, ...], prepared: tuple[PreparedRange, ...], now: float
-) -> None:
-    """Note which ordinals are committed, and which still are in batches."""
-    tx.execute(
-        "UPDATE objects SET committed = :committed, prepared = :prepared, touched_at = :now"
-        " WHERE identity = :identity",
-        {"identity": identity, "committed": _text(committed), "prepared": _text(prepared), "now": now},
-    )
-
-
-def set_finished(tx: Transaction, finished: FinishedObject) -> None:
-    """Note what was found at the object's end."""
-    tx.execute(
-        "UPDATE objects SET total = :records, framing = :framing, compression = :compression,"
-        " plain_bytes = :plain_bytes, tail_open = :tail_open WHERE identity = :identity",
-        {
-            "identity": finished.identity,
-            "records": finished.records,
-            "framing": finished.framing,
-            "compression": finished.compression,
-            "plain_bytes": finished.plain_bytes,
-            "tail_open": int(finished.tail_open),
-        },
-    )
-
-
-def set_done(tx: Transaction, identity: str) -> None:
-    """Every ordinal is committed: nobody needs the claim any more."""
-    tx.execute(
-        "UPDATE objects SET done = 1, owner = NULL, attempts = 0 WHERE identity = :identity", {"identity": identity}
-    )
 
 
 def remove(tx: Transaction, identity: str) -> None:
