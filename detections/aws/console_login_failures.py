@@ -3,8 +3,7 @@ from ingestd_aws import context
 
 def rule(event):
     return (
-        event.get("eventName") == "ConsoleLogin"
-        and event.deep_get("responseElements", "ConsoleLogin") == "Failure"
+        event.get("eventName") == "ConsoleLogin" and event.deep_get("responseElements", "ConsoleLogin") == "Failure"
     )
 
 

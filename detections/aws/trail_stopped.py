@@ -4,7 +4,9 @@ NAMES = {"StopLogging", "DeleteTrail", "DeleteEventDataStore"}
 
 
 def rule(event):
-    return event.get("eventSource") == "cloudtrail.amazonaws.com" and event.get("eventName") in NAMES and succeeded(event)
+    if event.get("eventSource") != "cloudtrail.amazonaws.com" or event.get("eventName") not in NAMES:
+        return False
+    return succeeded(event)
 
 
 def title(event):

@@ -212,7 +212,12 @@ async def test_ten_thousand_files_are_walked_once(
         (inbox / f"{number:05d}.log").write_bytes(b"x")
     scans = []
     scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: (scans.append(path), scandir(path))[1])
+
+    def counted(path: str) -> object:
+        scans.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
     source = _source(inbox, state, clock)
     clock.added += 120
     seen = 0
