@@ -9,7 +9,7 @@ import difflib
 import pkgutil
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal
@@ -31,10 +31,7 @@ def load(kind: Kind, type_name: str) -> ModuleType:
         if hasattr(module, "Config"):
             return module
     for entry in entry_points(group=f"ingestd.{kind}", name=type_name):
-        module = entry.load()
-        if isinstance(module, ModuleType) and hasattr(module, "Config"):
-            return module
-        raise UnknownType(f"the plug-in {entry.value} of type {type_name!r} is not a module with a Config")
+        return _plug_in(entry)
     raise UnknownType(_unknown(kind, type_name))
 
 
@@ -47,6 +44,16 @@ def names(kind: Kind) -> tuple[str, ...]:
         if hasattr(import_module(f"{package}.{module.name}"), "Config"):
             found.add(module.name)
     return tuple(sorted(found))
+
+
+def _plug_in(entry: EntryPoint) -> ModuleType:
+    try:
+        module = entry.load()
+    except Exception as error:  # whatever someone else's module does when it is imported
+        raise UnknownType(f"the plug-in {entry.value} cannot be imported: {type(error).__name__}: {error}") from error
+    if isinstance(module, ModuleType) and hasattr(module, "Config"):
+        return module
+    raise UnknownType(f"the plug-in {entry.value} is not a module with a Config")
 
 
 def _unknown(kind: Kind, type_name: str) -> str:

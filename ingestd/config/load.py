@@ -111,19 +111,20 @@ class Loaded:
             place = document.places[()]
             self.problems.append(Problem("a mapping is expected here", file=place.file, line=place.line))
             return
+        accepted: set[KeyPath] = set()
         for key, value in document.value.items():
             if key == "include" and not root:
                 self._refuse(document, (key,), "only the root file can include others")
             elif key in NAMED and isinstance(value, dict) and isinstance(self.value.get(key, {}), dict):
                 known = self.value.setdefault(key, {})
-                self._adopt(document, (key,), deep=False)
-                for name, entry in value.items():
-                    if self._first(document, (key, name), known):
-                        known[name] = entry
-                        self._adopt(document, (key, name))
+                self.places.setdefault((key,), document.places[key,])
+                new = {name: entry for name, entry in value.items() if self._first(document, (key, name), known)}
+                known.update(new)
+                accepted |= {(key, name) for name in new}
             elif self._first(document, (key,), self.value):
                 self.value[key] = value
-                self._adopt(document, (key,))
+                accepted.add((key,))
+        self._adopt(document, accepted)
 
     def _first(self, document: Document, path: KeyPath, known: dict[str, Any]) -> bool:
         if path[-1] not in known:
@@ -136,13 +137,11 @@ class Loaded:
         place = document.places[path]
         self.problems.append(Problem(message, file=place.file, line=place.line, path=dotted(path)))
 
-    def _adopt(self, document: Document, path: KeyPath, *, deep: bool = True) -> None:
-        """Take over what the document knows about the values at and under a path."""
-        known = [key for key in document.places if key == path or (deep and key[: len(path)] == path)]
-        for key in known:
-            self.places.setdefault(key, document.places[key])
-            if key in document.texts:
-                self._texts[key] = document.texts[key]
+    def _adopt(self, document: Document, accepted: set[KeyPath]) -> None:
+        """Take over what the document knows about the sections and entries that were taken from it."""
+        known = [key for key in document.places if key[:1] in accepted or key[:2] in accepted]
+        self.places.update((key, document.places[key]) for key in known)
+        self._texts.update((key, document.texts[key]) for key in known if key in document.texts)
         self._unexpanded.update(document.unexpanded.intersection(known))
 
     # --- validation
