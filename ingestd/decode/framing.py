@@ -91,7 +91,7 @@ def _is_values(head: bytes) -> bool:
     if not head.startswith(b"{"):
         return False
     found, end = probe(head, 0)
-    if found is Found.CUT:
+    if found in (Found.CUT, Found.DEEP):
         return True
     first = head[:end].rstrip()
     if found is Found.WHOLE:
@@ -126,7 +126,7 @@ def choose(framing: Framing, head: bytes) -> Row:
             return row
     if framing.envelope is not None:
         return next(row for row in TABLE if row.name == "json_array")
-    beginning = head.removeprefix(BOM).lstrip()
+    beginning = head[:HEAD_BYTES].removeprefix(BOM).lstrip()
     return next(row for row in TABLE if row.sniff is not None and row.sniff(beginning))
 
 

@@ -85,7 +85,9 @@ class JsonArrayFramer(JsonFramer):
     def _no_array(self, begin: bytes, offset: int, keys: list[str]) -> Block:
         where = ".".join(self._envelope.keys) if self._envelope else ", ".join(FOUND)
         detail = f"no array of records at {where}; the document has the keys {', '.join(keys[:10]) or '(none)'}"
-        return self.value_block(Value(begin, offset, "no_records_array", detail))
+        return Block(
+            [Damage(reason="no_records_array", detail=detail, payload=begin, offset=offset)], offsets=[offset]
+        )
 
     # --- the way to the array ---------------------------------------------------------------------------
 
@@ -177,7 +179,6 @@ class JsonArrayFramer(JsonFramer):
             char = yield from inp.next_char()
             if end_of_last > inp.base:
                 self._learn(inp.data[end_of_last - inp.base - 1 : inp.at], inp.data[inp.at : inp.at + _BEGINNING])
-            end_of_last = -1
             if char == CLOSE_ARRAY:
                 inp.at += 1
                 return
@@ -185,10 +186,10 @@ class JsonArrayFramer(JsonFramer):
             if block is None and not inp.ended and inp.in_hand < _WAIT_FOR:
                 yield None
                 continue
-            if block is None:
-                block = yield from self._one()
-                end_of_last = inp.offset
-            yield self._extracted(block, within) if within else block
+            blocks = self.one(self._resynchronise) if block is None else (block,)
+            for found in blocks:
+                yield self._extracted(found, within) if found is not None and within else found
+            end_of_last = inp.offset if block is None else -1
             char = yield from inp.next_char()
             if char == COMMA:
                 inp.at += 1
@@ -242,16 +243,6 @@ class JsonArrayFramer(JsonFramer):
             self._gap = gap + b"{"
             self._separator = gap + begin[0]
 
-    def _one(self) -> Generator[None, None, Block]:
-        """The next element by itself."""
-        value = yield from self.input.value()
-        if value.reason == "truncated":
-            raise Fatal(value.reason, "the data ends within a record", payload=value.data, offset=value.offset)
-        if value.reason == "invalid_json":
-            self._cautious = _CAUTIOUS_FOR
-            yield from self._resynchronise(value)
-        return self.value_block(value)
-
     def _extracted(self, block: Block, within: tuple[Step, ...]) -> Block:
         """The records within the elements of `block`."""
         records: list[Record] = []
@@ -278,6 +269,7 @@ class JsonArrayFramer(JsonFramer):
         """Goes to the end of a damaged element: where its brackets balance if another element follows there, else
         where the next element begins as the ones before did. Raises `Fatal` when there is no such place."""
         inp = self.input
+        self._cautious = _CAUTIOUS_FOR
         while True:
             end = self._balanced_end()
             if end is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Final, TypeVar
 
 import msgspec
@@ -30,13 +30,14 @@ _LOOK_FIRST: Final = 64 * 1024
 
 
 class Value(msgspec.Struct, frozen=True):
-    """A value that was read, or why there is none. `input.at` is behind it, unless it is malformed."""
+    """A value that was read, or why there is none. `input.at` is behind a good one, and on the others."""
 
     data: bytes
     """The bytes of the value; of one that is not whole, its beginning."""
     offset: int
     reason: str = ""
-    """Empty for a good value; else `record_too_long`, `nesting_too_deep`, `invalid_json` or `truncated`."""
+    """Empty for a good value; else `record_too_long` or `nesting_too_deep` (`skip_value` passes over them),
+    `invalid_json` or `truncated`."""
     detail: str = ""
     bad_at: int = 0
     """For `invalid_json`: how many bytes after its beginning the first wrong one is."""
@@ -96,9 +97,10 @@ class JsonInput:
                 detail = f"byte {end - self.at} of the value cannot stand there in JSON"
                 return Value(self.begin(), self.offset, "invalid_json", detail, end - self.at)
             if found is Found.DEEP:
-                return (yield from self._skip("nesting_too_deep", "the value nests too deep to be looked at"))
+                detail = "the value nests too deep to be looked at"
+                return Value(self.begin(), self.offset, "nesting_too_deep", detail)
             if self.in_hand > self.limits.max_record_bytes:
-                return (yield from self._skip("record_too_long", self._too_long()))
+                return Value(self.begin(), self.offset, "record_too_long", self._too_long())
             if self.ended:
                 return Value(self.begin(), self.offset, "truncated", "the data ends within a JSON value")
             look_at = max(2 * self.in_hand, _LOOK_FIRST) if self.in_hand > _LOOK_FIRST // 2 else self.in_hand + 1
@@ -122,18 +124,13 @@ class JsonInput:
 
     def _take(self, end: int) -> Value:
         data, offset = self.data[self.at : end].rstrip(WHITESPACE), self.offset
-        self.at += len(data)
         if len(data) > self.limits.max_record_bytes:
-            return Value(data[: self.limits.payload_bytes], offset, "record_too_long", self._too_long())
+            return Value(self.begin(), offset, "record_too_long", self._too_long())
+        self.at += len(data)
         return Value(data, offset)
 
     def _too_long(self) -> str:
         return f"the record is longer than {self.limits.max_record_bytes} bytes"
-
-    def _skip(self, reason: str, detail: str) -> Wait[Value]:
-        value = Value(self.begin(), self.offset, reason, detail)
-        yield from self._scan()
-        return value
 
     def _scan(self) -> Wait[None]:
         """Passes over a container or string in constant memory; at the end of the data, over what is there."""
@@ -161,6 +158,17 @@ class JsonFramer(ABC):
         self.input = JsonInput(limits, offset)
         self._parser = self.parse()
 
+    def one(self, resynchronise: Callable[[Value], Wait[None]]) -> Generator[Block | None, None, None]:
+        """The next value as a block of its own, and past it; `resynchronise` goes past what is not JSON."""
+        value = yield from self.input.value()
+        if value.reason == "truncated":
+            raise Fatal(value.reason, value.detail, payload=value.data, offset=value.offset)
+        if value.reason == "invalid_json":
+            yield from resynchronise(value)
+        yield self._block(value)
+        if value.reason in ("record_too_long", "nesting_too_deep"):
+            yield from self.input.skip_value()
+
     @abstractmethod
     def parse(self) -> Generator[Block | None, None, None]:
         """The whole stream: blocks, and None to ask for more bytes."""
@@ -182,8 +190,7 @@ class JsonFramer(ABC):
         """See `framing.Framer`."""
         return self.input.offset, self.input.begin()
 
-    def value_block(self, value: Value) -> Block:
-        """A block of one value, damaged or not."""
+    def _block(self, value: Value) -> Block:
         reason, detail = value.reason, value.detail
         if not reason:
             fault = text_fault(value.data)

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-from ingestd.decode.block import Block, Fatal
-from ingestd.decode.json_input import END, JsonFramer, Wait
+from ingestd.decode.block import Block
+from ingestd.decode.json_input import END, JsonFramer, Value, Wait
 from ingestd.decode.limits import Limits
 from ingestd.decode.text import text_block
 
@@ -36,12 +36,7 @@ class JsonValuesFramer(JsonFramer):
             if block is not None:
                 yield block
                 continue
-            value = yield from self.input.value()
-            if value.reason == "truncated":
-                raise Fatal(value.reason, value.detail, payload=value.data, offset=value.offset)
-            yield self.value_block(value)
-            if value.reason == "invalid_json":
-                yield from self._resynchronise(value.bad_at)
+            yield from self.one(self._resynchronise)
 
     def _lines(self) -> Block | None:
         """All whole lines in hand, when each is one JSON value."""
@@ -61,10 +56,10 @@ class JsonValuesFramer(JsonFramer):
         inp.at = cut
         return block
 
-    def _resynchronise(self, bad_at: int) -> Wait[None]:
+    def _resynchronise(self, value: Value) -> Wait[None]:
         """Passes over bytes up to the next line that begins with a bracket."""
         inp = self.input
-        inp.at += bad_at
+        inp.at += value.bad_at
         while True:
             match = _LINE_THAT_OPENS.search(inp.data, inp.at)
             if match is not None:
