@@ -367,7 +367,7 @@ few = settings(
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
-many = settings(few, max_examples=3_000, stateful_step_count=60, derandomize=False)
+many = settings(few, max_examples=1_000, stateful_step_count=60, derandomize=False)
 
 
 def test_few_histories() -> None:

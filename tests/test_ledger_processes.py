@@ -38,9 +38,7 @@ def rows(folder: Path) -> Counter[str]:
     return Counter(line for file in folder.glob("*.rows") for line in file.read_text().splitlines())
 
 
-@pytest.mark.parametrize(
-    ("kills", "objects"), [(0, 150), (8, 150), pytest.param(200, 2_000, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("kills", "objects"), [(0, 150), (8, 150), pytest.param(200, 2_000, marks=pytest.mark.slow)])
 def test_three_daemons_commit_each_record_once(tmp_path: Path, kills: int, objects: int) -> None:
     """Whoever is killed at whatever moment, and replaced: each record of each object is visible once in the end."""
     choose = random.Random(7)
