@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import msgspec
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from ingestd.alerts.destinations.base import Destination
-from ingestd.alerts.destinations.http import Answer, Http, HttpDestinationConfig, checked_url, resolved
+from ingestd.alerts.destinations.http import Answer, Http, HttpDestinationConfig, HttpUrl, resolved
 from ingestd.alerts.destinations.text import facts, pretty_context, printable, shorten, timestamp
 from ingestd.config.secrets import Secret
 from ingestd.errors import IngestdError, Retryable
@@ -28,8 +28,17 @@ _PAGE = 100
 _MAX_PAGES = 20
 _MAX_PAGE_BYTES = 1_048_576
 _CLOCK_MARGIN_SECS = 600.0
-_GID = r"^[0-9]{1,32}$"
 _TOKEN_HINT = "a personal access token of a user who can edit the project"  # noqa: S105 - advice, no token
+
+
+def _gid_text(gid: str) -> str:
+    if not gid.isascii() or not gid.isdigit():
+        raise ValueError("an id of Asana's is a long number, as in the address of the project or user")
+    return gid
+
+
+Gid = Annotated[str, AfterValidator(_gid_text)]
+"""Asana's id of something."""
 
 
 class Config(HttpDestinationConfig):
@@ -37,11 +46,11 @@ class Config(HttpDestinationConfig):
 
     token: Secret
     """Where a personal access token is kept."""
-    project: Annotated[str, Field(pattern=_GID)]
+    project: Gid
     """Id of the project: the long number in its address."""
-    assignee: Annotated[str, Field(pattern=_GID)] | None = None
+    assignee: Gid | None = None
     """Id of the user to assign tasks to."""
-    url: Annotated[str, AfterValidator(checked_url)] = "https://app.asana.com/api/1.0"
+    url: HttpUrl = "https://app.asana.com/api/1.0"
     """Base address of the API."""
 
 

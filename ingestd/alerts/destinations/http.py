@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import AfterValidator
+from pydantic import AfterValidator, ValidationInfo
 
 from ingestd import __version__, redact
 from ingestd.alerts.destinations.text import printable, shorten
@@ -87,6 +87,15 @@ def _is_loopback(host: str) -> bool:
 
 def _proxy_url(url: str) -> str:
     return checked_url(url, allow_http=True)
+
+
+def allowed_url(url: str, info: ValidationInfo) -> str:
+    """Validator of a field after `allow_http`, which it takes into account."""
+    return checked_url(url, allow_http=bool(info.data.get("allow_http")))
+
+
+HttpUrl = Annotated[str, AfterValidator(allowed_url)]
+"""An address that alerts may be sent to, as a field of an `HttpDestinationConfig`."""
 
 
 class HttpDestinationConfig(DestinationConfig):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from ingestd.alerts.destinations.base import Destination
-from ingestd.alerts.destinations.http import Answer, Http, HttpDestinationConfig, checked_url, resolved
+from ingestd.alerts.destinations.http import Answer, Http, HttpDestinationConfig, HttpUrl, resolved
 from ingestd.alerts.destinations.text import document, encode_within, printable, shorten, timestamp
 from ingestd.config.secrets import Secret
 from ingestd.errors import IngestdError
@@ -32,7 +32,7 @@ class Config(HttpDestinationConfig):
 
     routing_key: Secret
     """Where the integration key of the service or the orchestration is kept."""
-    url: Annotated[str, AfterValidator(checked_url)] = "https://events.pagerduty.com/v2/enqueue"
+    url: HttpUrl = "https://events.pagerduty.com/v2/enqueue"
     """Endpoint. For accounts in the EU: `https://events.eu.pagerduty.com/v2/enqueue`."""
     source: str = "ingestd"
     """What PagerDuty shows as the affected system."""
