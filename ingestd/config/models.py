@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -68,6 +69,21 @@ class FramingConfig(Model):
     options: dict[str, Any] = Field(default_factory=dict)
     """What the framing itself understands, e.g. the delimiter of `csv`."""
 
+    @model_validator(mode="after")
+    def _is_known(self) -> FramingConfig:
+        if not self.model_fields_set:
+            return self
+        from ingestd.decode.framing import problem_with  # codecs are loaded only where a framing is configured
+
+        problem = problem_with(self.to_framing())
+        if problem is not None:
+            raise ValueError(problem)
+        return self
+
+    def to_framing(self) -> model.Framing:
+        """The same as the noun that crosses the process boundary."""
+        return model.Framing(name=self.name, envelope=self.envelope, options=dict(self.options))
+
 
 def _framing_by_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
@@ -91,15 +107,12 @@ class RouteConfig(Model):
 
     def to_route(self) -> model.Route:
         """The same as the noun that crosses the process boundary."""
-        framing = model.Framing(
-            name=self.framing.name, envelope=self.framing.envelope, options=dict(self.framing.options)
-        )
         return model.Route(
             prefix=self.prefix,
             exclude=self.exclude,
             log_types=self.log_types,
             resource_types=self.resource_types,
-            framing=framing,
+            framing=self.framing.to_framing(),
         )
 
 

@@ -54,6 +54,12 @@ def test_routes_become_nouns() -> None:
     assert route.to_route() == Route(prefix="a/", log_types=("X",), exclude=("*.md",), framing=Framing(name="lines"))
 
 
+def test_a_framing_that_does_not_exist_is_a_mistake() -> None:
+    """The message names those that do."""
+    with pytest.raises(ValidationError, match="'jsonl' is no framing; there are auto, cloudwatch_logs"):
+        RouteConfig.model_validate({"framing": "jsonl"})
+
+
 def test_a_source_always_has_a_route() -> None:
     """Without routes, and with an empty list of them, everything is a candidate everywhere."""
     assert SourceConfig(type="x").to_routes() == (Route(),)
