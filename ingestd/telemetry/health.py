@@ -8,14 +8,12 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from ingestd import redact
-from ingestd.telemetry import occurrences
+from ingestd.telemetry import catalogue, occurrences
 
 Kind = Literal["config", "state", "workers", "lake", "source", "destination", "http"]
 
 LOOP_STUCK_SECS = 15.0
 """The event loop did not turn for so long: the process is of no use."""
-PROGRESS_STUCK_SECS = 900.0
-"""Work is under way and nothing moved for so long: longer than any commit, back-off or chunk takes."""
 
 
 class State(StrEnum):
@@ -110,8 +108,6 @@ class Health:
         self.started_at = clock()
         self.loop_turned_at = clock()
         self.progress_at = clock()
-        self.in_flight = 0
-        """Messages received and not yet finished: with none, no progress is expected."""
         self.draining = False
 
     def component(self, kind: Kind, name: str = "") -> Component:
@@ -143,8 +139,6 @@ class Health:
         ]
         if now - self.loop_turned_at > LOOP_STUCK_SECS:
             reasons.append(f"the event loop did not turn for {now - self.loop_turned_at:.0f} s")
-        if self.in_flight and now - self.progress_at > PROGRESS_STUCK_SECS:
-            reasons.append(f"nothing moved for {now - self.progress_at:.0f} s with {self.in_flight} messages in hand")
         return reasons
 
     def why_not_ready(self) -> list[str]:
@@ -175,7 +169,7 @@ class Health:
             "draining": self.draining,
             "started_at": self.started_at,
             "progress_at": self.progress_at,
-            "in_flight": self.in_flight,
+            "in_flight": int(catalogue.total(catalogue.MESSAGES_IN_FLIGHT)),
             "components": components,
         }
 

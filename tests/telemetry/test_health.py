@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from ingestd import redact
 from ingestd.errors import Retryable
-from ingestd.telemetry import health
+from ingestd.telemetry import catalogue, health
 from ingestd.telemetry.catalogue import value
 from ingestd.telemetry.health import Component, Health, State
 
@@ -90,15 +90,15 @@ def test_a_stuck_loop_is_not_alive(working: Health, clock: Clock) -> None:
     assert working.why_not_alive() == []
 
 
-def test_no_progress_with_work_in_hand_is_not_alive(working: Health, clock: Clock) -> None:
-    """Standing still is only wrong while there is something to do."""
-    clock.now += health.PROGRESS_STUCK_SECS + 1
+def test_standing_still_is_shown_and_restarts_nothing(working: Health, clock: Clock) -> None:
+    """When anything last moved and what is in hand is told; a restart would not help a full disk."""
+    catalogue.MESSAGES_IN_FLIGHT.labels(source="a").set(3)
+    working.moved()
+    clock.now += 86_400
     working.turned()
     assert working.why_not_alive() == []
-    working.in_flight = 3
-    assert working.why_not_alive() == ["nothing moved for 901 s with 3 messages in hand"]
-    working.moved()
-    assert working.why_not_alive() == []
+    shown = working.as_json()
+    assert (shown["progress_at"], shown["in_flight"]) == (1000.0, 3)
 
 
 @pytest.mark.parametrize(
