@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from ingestd.cli import output
@@ -44,7 +46,8 @@ def detection_problems(root: Root, known: Collection[str] | None) -> tuple[list[
     if not root.detections.paths:
         return [], []
     try:
-        loaded = DetectionSet.load(detection_options(root, log_types=known))
+        with redirect_stdout(sys.stderr):  # a rule may print while it is imported, and our stdout is for results
+            loaded = DetectionSet.load(detection_options(root, log_types=known))
     except ConfigError as error:
         return error.problems, []
     return [], loaded.warnings

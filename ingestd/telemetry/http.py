@@ -23,8 +23,8 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from ingestd import __version__
-from ingestd.errors import Retryable
-from ingestd.telemetry import catalogue, logs
+from ingestd.errors import IngestdError, Retryable
+from ingestd.telemetry import catalogue, logs, occurrences
 from ingestd.telemetry.health import Health
 
 MAX_BODY_BYTES = 4_096
@@ -110,14 +110,21 @@ class AdminServer:
         if request.method == "POST" and ("Origin" in request.headers or "Sec-Fetch-Site" in request.headers):
             raise web.HTTPForbidden(text="not from a browser\n")
         if self._settings.token is not None and request.path not in _OPEN_PATHS:
-            wanted = await asyncio.to_thread(self._settings.token)
-            given = request.headers.get("Authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {wanted}".encode()):
-                raise web.HTTPUnauthorized(text="a token is needed\n", headers={"WWW-Authenticate": "Bearer"})
+            await self._ask_for_token(request, self._settings.token)
         response = await handler(request)
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         return response
+
+    async def _ask_for_token(self, request: web.Request, token: Callable[[], str]) -> None:
+        try:
+            wanted = await asyncio.to_thread(token)
+        except IngestdError as error:
+            occurrences.token_unreadable(error)
+            raise web.HTTPServiceUnavailable(text="the token of this port cannot be read\n") from None
+        given = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {wanted}".encode()):
+            raise web.HTTPUnauthorized(text="a token is needed\n", headers={"WWW-Authenticate": "Bearer"})
 
     async def _metrics(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))

@@ -381,6 +381,11 @@ def reload_refused(problems: Iterable[Problem | str]) -> None:
         _log.error("reload refused, the old configuration stays", **_failed("config", str(problem), "config"))
 
 
+def token_unreadable(error: BaseException) -> None:
+    """The admin port's token is not where the configuration says; requests that need it are refused."""
+    _log.error("the admin port's token cannot be read", **_failed("http", error))
+
+
 def component_state(kind: str, name: str, state: str, error: str = "") -> None:
     """A source, destination or other part changed its state."""
     healthy = state in {"ok", "starting", "stopping", "stopped"}

@@ -45,6 +45,17 @@ def test_valid_as_json(ingestd: Ingestd, config: Path) -> None:
     assert told == {"ok": True, "problems": [], "warnings": [], "files": [str(config)]}
 
 
+def test_a_rule_that_prints(ingestd: Ingestd, config: Path, tmp_path: Path) -> None:
+    """What rule code prints while it is loaded does not mix with the results."""
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "r.py").write_text("print('hello from the rule')\n\ndef rule(event):\n    return True\n")
+    (tmp_path / "rules" / "r.yml").write_text(
+        "AnalysisType: rule\nRuleID: R\nEnabled: true\nFilename: r.py\nSeverity: Info\nLogTypes: [AWS.CloudTrail]\n"
+    )
+    config.write_text(config.read_text() + "detections: {paths: [rules]}\n")
+    assert json.loads(ingestd("validate", "-c", config, "--json").out)["ok"] is True
+
+
 def test_a_missing_file(ingestd: Ingestd, tmp_path: Path) -> None:
     """A configuration that is not there is bad configuration, in one line."""
     ended = ingestd("print-config", "-c", tmp_path / "no.yml")

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingestd.errors import Retryable
+from ingestd.errors import ConfigError, Problem, Retryable
 from ingestd.telemetry import catalogue, loop
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.http import AdminServer, Settings
@@ -126,6 +126,19 @@ async def test_a_token_is_asked_for(serve: Serve, path: str) -> None:
     assert TOKEN not in text
     assert (await port.ask("/healthz"))[0] == 200
     assert (await port.ask("/readyz"))[0] == 200
+
+
+async def test_a_token_that_cannot_be_read(serve: Serve) -> None:
+    """When the token is not where it should be, nobody gets in, and health is still answered."""
+
+    def gone() -> str:
+        raise ConfigError([Problem("the secret file /run/token cannot be read")])
+
+    port = await serve(ready(), token=gone)
+    status, text = await port.ask("/status", headers={"Authorization": "Bearer "})
+    assert (status, text) == (503, "the token of this port cannot be read\n")
+    assert (await port.ask("/healthz"))[0] == 200
+    assert catalogue.value("ingestd_errors_total", stage="http", error_type="config") == 1
 
 
 @pytest.mark.parametrize(
