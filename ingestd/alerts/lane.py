@@ -96,6 +96,9 @@ class Lane:
                 except Retryable as error:
                     wait_secs = _STATE_PAUSE_SECS
                     occurrences.retrying("deliver", error, in_secs=wait_secs, destination=self.name)
+                except Exception as error:  # noqa: BLE001 - alerts must not silently stop because of one mistake
+                    wait_secs = POLL_SECS
+                    occurrences.internal_error("deliver", error, destination=self.name)
                 try:
                     await asyncio.wait_for(self._wake.wait(), wait_secs)
                 except TimeoutError:

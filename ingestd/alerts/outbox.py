@@ -97,6 +97,8 @@ class Outbox:
                 await self._tend_once()
             except Retryable as error:
                 occurrences.retrying("deliver", error, in_secs=POLL_SECS)
+            except Exception as error:  # noqa: BLE001 - alerts must not silently stop because of one mistake
+                occurrences.internal_error("deliver", error)
             await asyncio.sleep(POLL_SECS)
 
     async def _tend_once(self) -> None:

@@ -208,8 +208,8 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
 
 
 def _reason(error: Exception) -> str:
-    cause = getattr(error, "os_error", None) or error
-    text = getattr(cause, "strerror", None) or type(error).__name__
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or type(error).__name__
     return shorten(printable(redact.text(str(text)), one_line=True), _MAX_EXCERPT)
 
 
