@@ -2,13 +2,14 @@
 
 A record's *shape* is its ordered top-level keys. Candidates are ordered once per shape, by declared fields
 alone: keys that the schema declares, required and allow-listed keys that are there. Whether values, types and
-nested keys fit is tried per record, in that order; the first that fits is the best. Ties go by name.
+nested keys fit is tried per record, in that order. The first that fits and knows every field is the best; of
+those about as good by their keys, the one that leaves the fewest fields unknown. Ties go by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ingestd.schemas.logtype import LogType
 
@@ -23,6 +24,21 @@ _SHARE_PROVEN = 0.2
 """The same for a schema that has a required or allow-listed key in the record."""
 
 
+_CLOSE = 0.15
+"""Of candidates with as many proofs, those whose points differ by less are told apart by what lies below the top."""
+
+
+class Ranked(NamedTuple):
+    """A candidate and how well the record's keys fit it."""
+
+    points: float
+    kind: LogType
+
+    def rivals(self, other: Ranked) -> bool:
+        """Whether the two are about as good by the record's keys."""
+        return self.kind.proofs == other.kind.proofs and abs(self.points - other.points) < _CLOSE
+
+
 def score(candidate: LogType, shape: Sequence[str]) -> tuple[float, str]:
     """(how well the keys fit, why they do not). Negative when the record cannot be of the log type."""
     keys = frozenset(key.lower() for key in shape)
@@ -32,7 +48,8 @@ def score(candidate: LogType, shape: Sequence[str]) -> tuple[float, str]:
     if not keys:
         return -1.0, "an empty object could be anything"
     share = len(keys & candidate.known) / len(keys)
-    proofs = len(candidate.required) + 2 * sum(source in keys for source in candidate.listed)
+    unrolls = candidate.schema.unroll.lower() in keys
+    proofs = len(candidate.required) + 2 * (unrolls + sum(source in keys for source in candidate.listed))
     least = _SHARE_PROVEN if proofs else _SHARE_ALONE
     if share < least:
         return -1.0, f"declares {share:.0%} of the record's keys; at least {least:.0%} are needed"
@@ -44,9 +61,9 @@ class ShapeTable:
 
     def __init__(self, candidates: Sequence[LogType]) -> None:
         self._candidates = sorted(candidates, key=lambda candidate: candidate.name)
-        self._shapes: dict[Shape, tuple[LogType, ...]] = {}
+        self._shapes: dict[Shape, tuple[Ranked, ...]] = {}
 
-    def order(self, record: Mapping[str, Any]) -> tuple[LogType, ...]:
+    def order(self, record: Mapping[str, Any]) -> tuple[Ranked, ...]:
         """Those that the record's keys allow, best first."""
         shape = tuple(record)
         found = self._shapes.get(shape)
@@ -58,10 +75,10 @@ class ShapeTable:
                 self._shapes[shape] = found
         return found
 
-    def _rank(self, shape: Shape) -> tuple[LogType, ...]:
-        scored = [(score(candidate, shape)[0], candidate) for candidate in self._candidates]
-        scored.sort(key=lambda pair: (-pair[0], pair[1].name))
-        return tuple(candidate for points, candidate in scored if points >= 0)
+    def _rank(self, shape: Shape) -> tuple[Ranked, ...]:
+        scored = [Ranked(score(candidate, shape)[0], candidate) for candidate in self._candidates]
+        scored.sort(key=lambda pair: (-pair.points, pair.kind.name))
+        return tuple(ranked for ranked in scored if ranked.points >= 0)
 
     def refusals(self, record: Mapping[str, Any]) -> list[str]:
         """Why each candidate that `order` leaves out is out, as `name: reason`."""

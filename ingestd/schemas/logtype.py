@@ -22,7 +22,8 @@ class LogType:
         self.name = schema.name
         self.prepare = preparation(schema)
         self.strays = Strays(schema)
-        self.known = frozenset(name.lower() for field in schema.fields for name in (field.source, field.name))
+        names = [name for field in schema.fields for name in (field.source, field.name)]
+        self.known = frozenset(name.lower() for name in [*names, schema.unroll] if name)
         """Keys at the top of a record that the schema declares, in lower case."""
         self.required = tuple(
             (field.source.lower(), field.name.lower(), field.name)
@@ -36,7 +37,8 @@ class LogType:
             if field.value.validate is not None and field.value.validate.allow
         )
         """Keys, in lower case, whose values must be of a list: what tells look-alikes apart."""
-
+        self.proofs = (len(self.required), len(self.listed))
+        """How many demands the schema makes of a record's keys."""
         self.bounds_depth = all(_bounded(field.value) for field in schema.fields)
         """Whether normalising itself meets any value that is nested too deeply."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import orjson
 
 from ingestd import model
 from ingestd.schemas import coerce, transforms
+from ingestd.schemas.classify import Ranked
 from ingestd.schemas.coerce import Misfit, NeedLiterals
 from ingestd.schemas.logtype import LogType
 
@@ -202,23 +203,44 @@ class Session:
     ) -> list[Event | Rejected]:
         """The best candidate that fits. A try may leave the record half changed: the next gets a fresh one."""
         only = self._only
-        order = self._candidates.shapes.order(record) if only is None else (only,)
+        order = self._candidates.shapes.order(record) if only is None else (Ranked(0.0, only),)
         shape = dict.fromkeys(record)
+        best: _Fit | None = None
         refused: list[str] = []
-        for tries, kind in enumerate(order):
-            try:
-                fits = self._fit(kind, again.record() if tries else record, again)
-            except Misfit as misfit:
-                refused.append(f"{kind.name}: {misfit}")
+        for tries, ranked in enumerate(order):
+            if best is not None and not best.paths:
+                break
+            if best is not None and not ranked.rivals(best.ranked):
                 continue
+            try:
+                fit = self._try(ranked, again.record() if tries else record, again)
+            except Misfit as misfit:
+                refused.append(f"{ranked.kind.name}: {misfit}")
+                continue
+            if best is None or len(fit.paths) < len(best.paths):
+                best = fit
+        if best is not None:
+            kind = best.ranked.kind
+            kind.strays.count(best.paths)
             return [
                 self._finish(kind, event, event_time, ordinal, sub + at, header)
-                for at, (event, event_time) in enumerate(fits)
+                for at, (event, event_time) in enumerate(best.events)
             ]
         if only is not None:
             return [Rejected("invalid", refused[0].removeprefix(f"{only.name}: "), only.name)]
         refused.extend(self._candidates.shapes.refusals(shape))
         return [Rejected("unclassified", _reasons(refused))]
+
+    def _try(self, ranked: Ranked, record: Event, again: _Again) -> _Fit:
+        """The record as of one candidate; its unknown fields are not yet counted. Raises Misfit."""
+        strays = ranked.kind.strays
+        paths: list[str] = []
+        strays.met = paths
+        try:
+            events = self._fit(ranked.kind, record, again)
+        finally:
+            strays.met = None
+        return _Fit(ranked, events, paths)
 
     def _fit(self, kind: LogType, record: Event, again: _Again) -> list[tuple[Event, str]]:
         """The record as events of the log type, more than one when its schema unrolls. Raises Misfit."""
@@ -260,6 +282,15 @@ class Session:
         if name:
             return Rejected("invalid", refused[-1].removeprefix(f"{name}: "), name)
         return Rejected("unclassified", _reasons(refused))
+
+
+class _Fit(NamedTuple):
+    """A record as one candidate reads it."""
+
+    ranked: Ranked
+    events: list[tuple[Event, str]]
+    paths: list[str]
+    """Unknown fields."""
 
 
 class _Again:

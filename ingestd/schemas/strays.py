@@ -8,7 +8,7 @@ are ours: they never stay in the event.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ingestd.schemas import coerce, spec
@@ -32,12 +32,14 @@ def respell(box: dict[str, Any], names: dict[str, str]) -> None:
 class Strays:
     """Called with the event after its declared fields are done."""
 
-    __slots__ = ("_root", "counts")
+    __slots__ = ("_root", "counts", "met")
 
     def __init__(self, schema: spec.Schema) -> None:
         self._root = _Level(schema.fields)
         self.counts: dict[str, int] = {}
         """Records per path (array indexes left out) since someone last emptied it, for reports of drift."""
+        self.met: list[str] | None = None
+        """While it is a list, paths go there instead of being counted: the record may yet be another's."""
 
     def __call__(self, event: dict[str, Any], keep: bool) -> None:
         """Gather the unknown fields of `event`; without `keep`, drop them."""
@@ -45,7 +47,10 @@ class Strays:
         for name in [name for name in event if name[:2].lower() == "p_"]:
             found[name] = event.pop(name)
         self._root.gather(event, "", found)
-        self._count(found)
+        if self.met is None:
+            self.count(found)
+        else:
+            self.met.extend(found)
         if not found:
             return
         coerce.check_depth(list(found.values()))
@@ -55,9 +60,10 @@ class Strays:
         else:
             self._root.drop(event)
 
-    def _count(self, found: dict[str, Any]) -> None:
+    def count(self, paths: Iterable[str]) -> None:
+        """Count the unknown fields of one record."""
         counts = self.counts
-        for path in found:
+        for path in paths:
             general = _INDEX.sub("[]", path) if "[" in path else path
             if general in counts or len(counts) < _MOST_COUNTED:
                 counts[general] = counts.get(general, 0) + 1

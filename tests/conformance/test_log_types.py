@@ -14,6 +14,8 @@ from ingestd.schemas.testing import load_tests, run_test
 
 FILES = sorted(file for file in BUILTIN.glob("*.yml") if not file.stem.endswith("_tests"))
 LEAST_SAMPLES = 3
+TWINS = {"GSuite.Reports": "GSuite.ActivityEvent"}
+"""The same records by another reading, which has to be asked for: a route must name the log type."""
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +40,15 @@ def test_log_type(file: Path, registry: Registry) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_samples_are_recognised_among_all(file: Path, registry: Registry) -> None:
     """A sample is of its own log type even when every known one is a candidate."""
+    if file.stem in TWINS:
+        pytest.skip(f"{TWINS[file.stem]} takes these when no route decides")
     session_of = registry.classifier().session
     for test in load_tests(file.with_name(f"{file.stem}_tests.yml")):
         session = session_of(SessionInfo(identity=test.name))
         records = test.input.splitlines() if registry.schema(test.log_type).is_text else [test.input]
         found = [session.read(record.encode(), ordinal) for ordinal, record in enumerate(records)]
-        events = [event for event in found if isinstance(event, dict)]
+        flat = [event for one in found for event in (one if isinstance(one, list) else [one])]
+        events = [event for event in flat if isinstance(event, dict)]
         if test.results:
             assert [event["p_log_type"] for event in events] == [test.log_type] * len(test.results), test.name
 

@@ -129,3 +129,18 @@ def test_shapes_are_remembered_in_bounded_memory() -> None:
     for n in range(5000):
         one.read(b'{"k%d": 1}' % n, n)
     assert len(classifier.shapes._shapes) <= 4096
+
+
+def test_look_alikes_are_told_apart_below_the_top() -> None:
+    """Of two that know the same keys, the one that knows what is inside the record gets it."""
+    one, two = (
+        f"schema: Custom.{name}\nfields: [{{name: id, type: string}}, "
+        f"{{name: body, type: object, fields: [{{name: {name.lower()}, type: string}}]}}]"
+        for name in ("Aaa", "Bbb")
+    )
+    classifier = Classifier([log_type(one), log_type(two)])
+    session = classifier.session(SessionInfo(identity="x"))
+    found = [session.read(b'{"id": "1", "body": {"%s": "x"}}' % key, 0) for key in (b"aaa", b"bbb", b"ccc")]
+    names = [event["p_log_type"] for event in found if isinstance(event, dict)]
+    assert names == ["Custom.Aaa", "Custom.Bbb", "Custom.Aaa"]
+    assert [kind.strays.counts for kind in classifier.jsons] == [{"body.ccc": 1}, {}]
