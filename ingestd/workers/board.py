@@ -1,22 +1,28 @@
-"""One page of memory that a child shares with the parent: where it is, readable after its death.
+"""Memory that a child shares with the parent: where the child is, readable after its death.
 
 The child writes a few machine words per record; the parent reads them to see whether the child comes any further
-and, once it is dead, what it was doing. Each word is written whole, so no lock is needed.
+and, once it is dead, what it was doing. Each word is written whole, so no lock is needed. The other way the parent
+names the detections that are suspended, which so reaches a child in the midst of its work.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
 import msgspec
 
-SIZE: Final = 4096
+SIZE: Final = 1 << 16
 _WORDS: Final = 16
 _RULE_AT: Final = _WORDS * 8
 _MAX_RULE: Final = 1024
+_SUSPENDED_AT: Final = 4096
+
+
+_decode_rules = msgspec.msgpack.Decoder(list[str]).decode
 
 
 class Phase(IntEnum):
@@ -72,6 +78,8 @@ SERIAL: Final = 3
 FRAMES: Final = 4
 _BLAME: Final = 5
 _RULE_LENGTH: Final = 6
+_VERSION: Final = 7
+_SUSPENDED_LENGTH: Final = 8
 
 
 class Board:
@@ -80,6 +88,7 @@ class Board:
     def __init__(self, fd: int) -> None:
         """Map the page behind `fd`, which this object owns from now on."""
         self.fd = fd
+        self._version = 0
         self._map = mmap.mmap(fd, SIZE)
         self._view = memoryview(self._map)
         self.words = self._view[: _WORDS * 8].cast("Q")
@@ -102,6 +111,29 @@ class Board:
         """Say why this process is about to end itself."""
         self.note(rule)
         self.words[_BLAME] = reason
+
+    def suspend(self, rules: Iterable[str]) -> None:
+        """In the parent: these detections, all of them, are suspended. Those for which there is no room are not."""
+        text = msgspec.msgpack.encode(sorted(rules))
+        while len(text) > SIZE - _SUSPENDED_AT:
+            text = msgspec.msgpack.encode(msgspec.msgpack.decode(text)[:-1])
+        words = self.words
+        words[_VERSION] += 1  # odd: being written
+        self._view[_SUSPENDED_AT : _SUSPENDED_AT + len(text)] = text
+        words[_SUSPENDED_LENGTH] = len(text)
+        words[_VERSION] += 1
+
+    def take_suspended(self) -> list[str] | None:
+        """In the child: the suspended detections, if the parent has changed them since the last call."""
+        version = self.words[_VERSION]
+        if version == self._version or version % 2:
+            return None
+        end = _SUSPENDED_AT + self.words[_SUSPENDED_LENGTH]
+        text = bytes(self._view[_SUSPENDED_AT:end])
+        if self.words[_VERSION] != version:
+            return None  # it is being written again; the next call finds it
+        self._version = version
+        return _decode_rules(text)
 
     def read(self) -> Place:
         """The place as it is now."""

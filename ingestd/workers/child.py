@@ -25,7 +25,6 @@ from ingestd.workers.frames import (
     HEADER,
     OPEN,
     RESULT,
-    SUSPEND,
     Call,
     Open,
     Reply,
@@ -35,7 +34,7 @@ from ingestd.workers.frames import (
 from ingestd.workers.limits import (
     MemoryLimit,
     RuleClock,
-    forbid_fork,
+    forbid_processes,
     give_up,
     prefer_for_oom,
 )
@@ -51,7 +50,6 @@ _KEPT_SHARE: Final = 0.25
 """Share of its memory that may stay in use after a detection's MemoryError without consequence."""
 
 _decode_open = msgspec.msgpack.Decoder(Open).decode
-_decode_rules = msgspec.msgpack.Decoder(list[str]).decode
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
@@ -85,7 +83,7 @@ class Child:
         self._noted = ""
         self._call_serial = -1
         self._call_number = 0
-        forbid_fork()
+        forbid_processes()
         self._clock = RuleClock(stages.watch, board, settings.rule_seconds, settings.rule_wall_seconds)
         self._memory = MemoryLimit(settings.memory_bytes)
         self._work = Work(
@@ -100,6 +98,7 @@ class Child:
             self._frames()
             if self._work.due:
                 self._work.flush()
+            self._send()
         self._work.flush()
         self._send()
 
@@ -154,8 +153,6 @@ class Child:
             work.end(task)
         elif kind == CANCEL:
             work.cancel(task)
-        elif kind == SUSPEND:
-            work.suspend(_decode_rules(payload))
 
     # --- output ---------------------------------------------------------------------------------------------
 
@@ -213,10 +210,9 @@ class Child:
         if rule and not self._memory.is_full(_KEPT_SHARE):
             return  # it gave back what it had taken
         self._memory.open_reserve()
-        in_detections = self._board.words[PHASE] in {Phase.DETECT, Phase.CALL}
-        if rule or not in_detections:
-            give_up(self._board, Blame.MEMORY, rule)
-        give_up(self._board, Blame.MEMORY if self._noted else Blame.NONE, self._noted)
+        if self._stages.watch.before_call is None:
+            give_up(self._board, Blame.NONE)  # a bystander may be the one who noticed: look closely
+        give_up(self._board, Blame.MEMORY, rule or self._noted)
 
     def _stage_seconds(self) -> dict[str, float]:
         samples, self._clock.samples = self._clock.samples, [0] * len(Phase)

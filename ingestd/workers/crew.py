@@ -280,7 +280,7 @@ class Crew:
     def _suspect(self, rule: str, what: Deed, reason: str, count: int = 1) -> None:
         if self.suspects.add(rule, what, time.monotonic(), count):
             for worker in self.workers:
-                worker.suspend((rule,))
+                worker.suspend(self.suspects.suspended)
             self._hooks.on_suspended(rule, reason)
 
     async def _watch(self) -> None:

@@ -33,7 +33,6 @@ OPEN: Final = 1
 DATA: Final = 2
 END: Final = 3
 CANCEL: Final = 4
-SUSPEND: Final = 5
 
 RESULT: Final = 16
 DONE: Final = 17

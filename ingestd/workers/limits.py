@@ -150,16 +150,16 @@ def prefer_for_oom() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def forbid_fork() -> None:
-    """Make `os.fork` fail, and end at once any copy that comes about otherwise: it would share our sockets."""
-    sys.addaudithook(_refuse_fork)
-    os.register_at_fork(after_in_child=_end_copy)
+def forbid_processes() -> None:
+    """Make `os.fork` and signals to the zygote fail, and end at once any copy of this process that comes about
+    otherwise: it would share our sockets. Guards against mistakes; it is no sandbox."""
+    zygote = os.getppid()
 
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in {"os.fork", "os.forkpty"}:
+            raise PermissionError("a detection may not fork the worker that it runs in")
+        if event == "os.kill" and (arguments[0] <= 0 or arguments[0] == zygote):
+            raise PermissionError("a detection may not end the processes that it runs in")
 
-def _refuse_fork(event: str, _arguments: tuple[Any, ...]) -> None:
-    if event in {"os.fork", "os.forkpty"}:
-        raise PermissionError("a detection may not fork the worker that it runs in")
-
-
-def _end_copy() -> None:
-    os._exit(0)
+    sys.addaudithook(refuse)
+    os.register_at_fork(after_in_child=lambda: os._exit(0))

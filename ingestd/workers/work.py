@@ -116,10 +116,6 @@ class Work:
         self._readings.pop(number, None)
         self._answer(CANCELLED, number, b"")
 
-    def suspend(self, rules: Iterable[str]) -> None:
-        """Do not run these detections any more."""
-        self._stages.engine.suspended.update(rules)
-
     def flush(self) -> None:
         """Return everything that is pending."""
         if not self._collector.empty:
@@ -192,6 +188,7 @@ class Work:
 
     def _block(self, reading: Reading, block: Block) -> None:
         for first, end, wanted in reading.segments(block.first, block.first + len(block.records)):
+            self._heed_suspensions()
             self._touch(reading)
             if not wanted:
                 if first == 0:
@@ -205,6 +202,13 @@ class Work:
                 self._records(reading, block, first, end)
             if self._collector.full:
                 self.flush()
+
+    def _heed_suspensions(self) -> None:
+        """Leave out what the parent says. The result so far goes first, so that what is missed begins after it."""
+        rules = self._board.take_suspended()
+        if rules is not None:
+            self.flush()
+            self._stages.engine.suspended.update(rules)
 
     def _records(self, reading: Reading, block: Block, start: int, end: int) -> None:
         """The inner loop: ordinals `[start, end)` of a block, none of them marked. What `_one` does, unrolled."""
@@ -242,6 +246,11 @@ class Work:
                     collector.add_missed(reading, event)
                 if matches:
                     self._matched(matches, event)
+                    if self._collector.full or self.due:
+                        reading.next = ordinal + 1
+                        self.flush()
+                        self._heed_suspensions()
+                        self._touch(reading)
             except MemoryError:
                 self._spent("")
             except (Exception, RuleTimeout):  # noqa: BLE001 - a mistake of a room becomes this record's reject
@@ -292,7 +301,7 @@ class Work:
         collector.newest[log_type] = max(event["p_event_time"], collector.newest.get(log_type, ""))
         if stages.engine.suspended:
             collector.add_missed(reading, event)
-        killers = sorted(skip.difference(stages.engine.suspended).intersection(stages.rules_of(log_type)))
+        killers = sorted(skip.intersection(stages.rules_of(log_type)))
         matches += [stages.failed(rule, event, KILLED, _KILLED_DETAIL) for rule in killers]
         self._matched(matches, event)
 
@@ -304,6 +313,7 @@ class Work:
             self._touch(reading)
             self._one(reading, block, ordinal)
             self._note("")
+            self._heed_suspensions()
             if time.monotonic() - self._since >= reading.flush_seconds:
                 self.flush()
         watch.before_call = None

@@ -28,7 +28,6 @@ from ingestd.workers.frames import (
     MORE,
     OPEN,
     RESULT,
-    SUSPEND,
     Call,
     Open,
     ProtocolError,
@@ -163,9 +162,9 @@ class Worker:
             self.streams.pop(number, None)
 
     def suspend(self, rules: Iterable[str]) -> None:
-        """Have the child leave out these detections from now on."""
+        """Have the child leave out these detections, and no others, from now on."""
         if not self.ended.done():
-            self._writer.writelines(pack(SUSPEND, 0, msgspec.msgpack.encode(sorted(rules))))
+            self.board.suspend(rules)
 
     async def _pump(self, number: int, stream: Stream, read: Read) -> None:
         sent = 0
@@ -192,8 +191,8 @@ class Worker:
         await self._write(DATA, number, data)
 
     async def _write(self, kind: int, number: int, payload: bytes = b"") -> None:
-        if self.ended.done():
-            return  # the stream knows
+        if self.ended.done() or self._writer.transport.is_closing():
+            return  # the stream knows, or will
         self._writer.writelines(pack(kind, number, payload))
         with contextlib.suppress(ConnectionError):  # the same
             await self._writer.drain()

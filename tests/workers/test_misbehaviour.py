@@ -1,0 +1,108 @@
+"""Whatever a rule does, it is reported for it at that record, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ingestd.model import row_id, row_id_prefix
+from tests.workers.conftest import House, lines, row_ids_of, run_all
+
+SIZES = {"a": 300, "b": 430, "c": 150}
+START_OF_B = 7700
+"""Ids of the object `b` go on from here, a multiple of all that the rules divide by."""
+BAD_RECORD = 123
+BAD_ID = START_OF_B + BAD_RECORD
+OBJECTS = {"a": lines(300), "b": lines(430, START_OF_B), "c": lines(150)}
+
+RULES = {
+    "raises": "raise ValueError('no')",
+    "raises_base": "raise BaseException('no')",
+    "system_exit": "raise SystemExit(0)",
+    "keyboard_interrupt": "raise KeyboardInterrupt",
+    "generator_exit": "raise GeneratorExit",
+    "returns_none": "return None",
+    "endless_recursion": "return rule(event)",
+    "endless_loop": "while True: pass",
+    "sleeps_forever": "import time; time.sleep(1e9)",
+    "catastrophic_regex": "import re; re.match(r'(a+)+$', 'a' * 60 + 'b')",
+    "long_c_call": "sum(range(10**11))",
+    "huge_power": "10 ** 10 ** 9",
+    "exits": "import os; os._exit(3)",
+    "exits_zero": "import os; os._exit(0)",
+    "kills_itself": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "kills_its_zygote": "import os, signal; os.kill(os.getppid(), signal.SIGKILL)",
+    "crashes": "import ctypes; ctypes.string_at(0)",
+    "aborts": "import os; os.abort()",
+    "eats_memory_at_once": "bytearray(1 << 40)",
+    "eats_memory_in_pieces": "eaten = []\n        while True: eaten.append(bytearray(1 << 20))",
+    "eats_memory_in_crumbs": "eaten = []\n        while True: eaten.append([None] * 50)",
+    "keeps_what_it_eats": "while True: KEPT.append(bytearray(1 << 20))",
+    "keeps_crumbs": "while True: KEPT.append([None] * 50)",
+    "raises_unpicklable": "raise Unpicklable('a', b='c')",
+    "raises_what_raises": "raise Hostile()",
+    "forks": "import os; os.fork()",
+    "closes_files": "import os; os.closerange(3, 256)",
+    "catches_everything": "\n        while True:\n            try:\n                while True: pass\n            except BaseException: pass",
+    "stops_its_timer": "import signal; signal.setitimer(signal.ITIMER_REAL, 0)\n        while True: pass",
+}
+PREAMBLE = """
+KEPT = []
+
+class Unpicklable(Exception):
+    def __init__(self, first, *, b):
+        super().__init__()
+
+class Hostile(Exception):
+    def __str__(self): raise RuntimeError
+    def __repr__(self): raise SystemExit
+    __name__ = None
+
+def rule(event):
+    if event["id"] == {at}:
+        {body}
+    return event["id"] % 10 == 0
+"""
+
+
+def _write_rules(house: House, bad: dict[str, int]) -> None:
+    house.every("Good.Sevens", 7)
+    house.every("Zealous.Elevens", 11)  # one runs before the bad rules, one after
+    for name, at in bad.items():
+        house.rule(f"Mid.{name}", PREAMBLE.format(at=at, body=RULES[name]))
+
+
+def _assert_others_are_untouched(house: House) -> None:
+    house.assert_whole(SIZES)
+    assert house.matches("Good.Sevens") == row_ids_of(SIZES, 7)
+    assert house.matches("Zealous.Elevens") == row_ids_of(SIZES, 11)
+    assert not house.errors("Good.Sevens")
+    assert not house.errors("Zealous.Elevens")
+    assert not house.rows("rejects")
+
+
+@pytest.mark.parametrize("name", RULES)
+async def test_rule_harms_only_itself(house: House, name: str) -> None:
+    """One record on which a rule misbehaves: an error of that rule there, everything else as without it."""
+    _write_rules(house, {name: BAD_ID})
+    await house.start()
+    async with asyncio.timeout(60):
+        await run_all(house, OBJECTS)
+    _assert_others_are_untouched(house)
+    assert [error.row_id for error in house.errors(f"Mid.{name}")] == [row_id(row_id_prefix("b"), BAD_RECORD)]
+    assert house.matches(f"Mid.{name}") == row_ids_of(SIZES, 10)
+    assert house.suspended == []
+
+
+async def test_all_of_them_together(house: House) -> None:
+    """All misbehaving rules at once, each on a record of its own: each gets its error, nobody else notices."""
+    _write_rules(house, {name: BAD_ID + 10 * n for n, name in enumerate(RULES)})
+    await house.start()
+    async with asyncio.timeout(120):
+        await run_all(house, OBJECTS)
+    _assert_others_are_untouched(house)
+    for n, name in enumerate(RULES):
+        errors = [error.row_id for error in house.errors(f"Mid.{name}")]
+        assert errors == [row_id(row_id_prefix("b"), BAD_RECORD + 10 * n)]
+        assert house.matches(f"Mid.{name}") == row_ids_of(SIZES, 10)
