@@ -41,7 +41,9 @@ class Engine:
         if plan is None:
             return []
         view = PantherEvent(event, plan.data_model)
-        runnables = plan.candidates(view)
+        # In careful mode the rules, and what they ask of data models, run one by one and are named beforehand.
+        careful = skip or self.watch.before_call is not None
+        runnables = plan.runnables if careful else plan.candidates(view)
         if skip or self.suspended:
             runnables = tuple(item for item in runnables if item.id not in skip and item.id not in self.suspended)
         if not runnables:
@@ -139,7 +141,7 @@ class Engine:
         plan = None
         if runnables:
             formulas = [self._guards.get(runnable.id, guards.TRUE) for runnable in runnables]
-            plan = Plan(runnables, self.detections.data_models.get(log_type), formulas)
+            plan = Plan(runnables, self.detections.data_models.get(log_type), formulas, self.watch)
         if len(self._plans) < 10_000:  # a log type is a name from our own schemas; a bound all the same
             self._plans[log_type] = plan
         return plan

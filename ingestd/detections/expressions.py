@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from ingestd.detections.immutable import Absent
 from ingestd.detections.sources import Source, Sources, is_builtin
 
 
 class Field(NamedTuple):
-    """What a rule may ask of an event: `event.get(key)` or `event.deep_get(*keys)`, or, if `standard`,
-    `event.udm(key)`."""
+    """What a rule may ask of an event."""
 
     keys: tuple[str, ...]
-    standard: bool = False
+    how: Literal["get", "udm", "chain"] = "get"
+    """`event.get(key)` or `event.deep_get(*keys)`; `event.udm(key)`; `event.get(key, {}).get(key, {})…`."""
 
 
 _VALUE = "_value_"
@@ -51,13 +51,15 @@ class Unknown(Exception):
 
 
 class Variable:
-    """What a local name stands for: the event, or an expression of it."""
+    """What a local name stands for: the event, an expression of it, or something that can only be tested for its
+    truth (`outcome`, as `guards.Outcome`)."""
 
     EVENT: ClassVar[Variable]
-    __slots__ = ("expression",)
+    __slots__ = ("expression", "outcome")
 
-    def __init__(self, expression: Expression | None) -> None:
+    def __init__(self, expression: Expression | None, outcome: Any = None) -> None:
         self.expression = expression
+        self.outcome = outcome
 
 
 Variable.EVENT = Variable(None)
@@ -179,6 +181,13 @@ class Rewriter:
                 return self._compare(node)
             case ast.BoolOp():
                 return ast.BoolOp(node.op, [self._node(value) for value in node.values])
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name not in self.bindings:
+                constant = self.sources.attribute(self.source, name, attribute)
+                if constant is not None and name not in self.local:
+                    return self._constant(constant[0])
+            case ast.BinOp(op=ast.Add()) if _is_literal(node.left) or _is_literal(node.right):
+                # Adding anything else up could double a text again and again.
+                return ast.BinOp(self._node(node.left), node.op, self._node(node.right))
             case ast.UnaryOp(op=ast.Not() | ast.USub()):
                 return ast.UnaryOp(node.op, self._node(node.operand))
             case ast.IfExp():
@@ -203,7 +212,7 @@ class Rewriter:
         variable = self.bindings.get(name)
         if variable is not None:
             if variable.expression is None:
-                raise Unknown  # the event itself
+                raise Unknown  # the event itself, or something known by its truth only
             self.constants |= variable.expression.constants
             self.fields |= variable.expression.fields
             return variable.expression.node
@@ -241,13 +250,45 @@ class Rewriter:
             method = node.func.attr
             if self._is_event(node.func.value):
                 return self._fetch(method, node)
+            chain = self._chain(node)
+            if chain is not None:
+                return chain
             if method not in _PURE_METHODS or node.keywords:
                 raise Unknown
             arguments = [self._node(argument) for argument in node.args]
             return ast.Call(ast.Attribute(self._node(node.func.value), method, ast.Load()), arguments, [])
         if isinstance(node.func, ast.Name) and not node.keywords:
-            return self._builtin(node.func.id, node.args)
+            if node.func.id in _PURE_BUILTINS and is_builtin(self.source, node.func.id):
+                return self._builtin(node.func.id, node.args)
+            if not node.args and node.func.id not in self.bindings:
+                return self._written_out(node.func.id)
         raise Unknown
+
+    def _written_out(self, name: str) -> ast.expr:
+        """The value of a function that does nothing but return a constant."""
+        called = self.sources.function(self.source, name)
+        if called is None or called[1].args.args or called[1].args.kwonlyargs:
+            raise Unknown
+        body = [part for part in called[1].body if not _is_docstring(part)]
+        if len(body) != 1 or not isinstance(body[0], ast.Return) or body[0].value is None:
+            raise Unknown
+        constant = Rewriter(self.sources, called[0], {}).rewrite(body[0].value)
+        self.constants |= constant.constants
+        return constant.node
+
+    def _chain(self, node: ast.Call) -> ast.expr | None:
+        """`event.get("a", {}).get("b", default)`: one field, with two ways to be missing and one to raise."""
+        links: list[ast.Call] = []
+        here: ast.expr = node
+        while isinstance(here, ast.Call) and isinstance(here.func, ast.Attribute) and here.func.attr == "get":
+            links.insert(0, here)
+            here = here.func.value
+        if not self._is_event(here) or any(link.keywords for link in links):
+            return None
+        if not all(_is_empty_dict(link.args[1:]) for link in links[:-1]) or not 1 <= len(node.args) <= 2:
+            return None
+        field = Field(tuple(self._key(link.args[0]) for link in links), how="chain")
+        return self._or_default(self._field(field), "_Absent_", node.args[1] if len(node.args) == 2 else None)
 
     def _builtin(self, name: str, arguments: list[ast.expr]) -> ast.expr:
         if name not in _PURE_BUILTINS or name in self.bindings or not is_builtin(self.source, name):
@@ -282,7 +323,7 @@ class Rewriter:
                 field = ast.IfExp(_is(field, "_Absent_"), ast.Constant(None), field)
             return self._or_default(field, None, default)
         if method == "udm" and len(node.args) == 1 and keywords.keys() <= {"default"}:
-            standard = self._field(Field((self._key(node.args[0]),), standard=True))
+            standard = self._field(Field((self._key(node.args[0]),), how="udm"))
             return self._or_default(standard, "_Absent_", keywords.get("default"))
         raise Unknown
 
@@ -329,6 +370,18 @@ class Rewriter:
         finally:
             self.local.discard(loop.target.id)
         return type(node)(element, [ast.comprehension(loop.target, over, tests, 0)])
+
+
+def _is_literal(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _is_empty_dict(arguments: list[ast.expr]) -> bool:
+    return len(arguments) == 1 and isinstance(arguments[0], ast.Dict) and not arguments[0].keys
 
 
 def _is(node: ast.expr, what: str | None) -> ast.expr:

@@ -10,6 +10,7 @@ functions are followed.
 from __future__ import annotations
 
 import ast
+import ipaddress
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
@@ -38,12 +39,26 @@ class Atom(NamedTuple):
     asks: Asks
 
 
-class Formula(NamedTuple):
-    """`kind` is "true", "false", "atom", "and" or "or"."""
+class Formula:
+    """A monotone formula: true, false, an atom, or all or any of its parts."""
 
-    kind: str
-    atom: Atom | None = None
-    parts: tuple[Formula, ...] = ()
+    __slots__ = ("atom", "fields", "kind", "parts", "raising")
+
+    def __init__(self, kind: str, atom: Atom | None = None, parts: tuple[Formula, ...] = ()) -> None:
+        self.kind = kind
+        """`true`, `false`, `atom`, `and` or `or`."""
+        self.atom = atom
+        self.parts = parts
+        self.fields: frozenset[Field] = frozenset()
+        """The fields that it asks about."""
+        self.raising: frozenset[Field] = frozenset()
+        """The fields of which it asks whether an expression raises."""
+        if atom is not None:
+            self.fields = atom.expression.fields
+            self.raising = self.fields if atom.asks is Asks.RAISES else frozenset()
+        elif parts:
+            self.fields = frozenset().union(*(part.fields for part in parts))
+            self.raising = frozenset().union(*(part.raising for part in parts))
 
 
 TRUE = Formula("true")
@@ -64,6 +79,10 @@ def either(*parts: Formula) -> Formula:
     if any(part is TRUE for part in kept):
         return TRUE
     return FALSE if not kept else kept[0] if len(kept) == 1 else Formula("or", None, tuple(kept))
+
+
+_RAISING_VALUE_ERROR_ONLY = (ipaddress.ip_address, ipaddress.ip_network)
+"""Functions without effect that, given plain values, raise nothing but ValueError."""
 
 
 class Outcome(NamedTuple):
@@ -98,10 +117,40 @@ def analyse(sources: Sources, source: Source, function: str = "rule") -> Formula
         return TRUE
     walk = _Walk(sources)
     try:
-        outcome = walk.body(source, definition.body, {definition.args.args[0].arg: Variable.EVENT})
+        bindings = {definition.args.args[0].arg: Variable.EVENT}
+        outcome = walk.body(source, _after_resets(definition.body), bindings)
     except _TooLong:
         return TRUE
     return either(outcome.truthy, outcome.falsy_not_false, outcome.raises)
+
+
+def _after_resets(statements: list[ast.stmt]) -> list[ast.stmt]:
+    """The statements after those that only give globals a fresh value. The alert functions read such globals,
+    but only after a run of the rule, which resets them first: leaving the rule out leaves no trace."""
+    declared: set[str] = set()
+    reset: set[str] = set()
+    for position, statement in enumerate(statements):
+        match statement:
+            case ast.Expr(value=ast.Constant()):
+                continue
+            case ast.Global(names=names) if not reset:
+                declared.update(names)
+                continue
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in declared and _is_fresh(value):
+                reset.add(name)
+                continue
+        # A declared global that is not reset first carries something from one event to the next.
+        return statements[position:] if declared <= reset else statements
+    return statements
+
+
+def _is_fresh(value: ast.expr) -> bool:
+    match value:
+        case ast.Constant():
+            return True
+        case ast.Dict(keys=[]) | ast.List(elts=[]):
+            return True
+    return False
 
 
 def _has_odd_parameters(definition: ast.FunctionDef) -> bool:
@@ -148,7 +197,31 @@ class _Walk:
                 | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
             ):
                 return self._assign(source, name, value, rest, bindings)
+            case ast.Try(body=[ast.Expr(value=ast.Call() as call)], orelse=[], finalbody=[]) if self._is_probe(
+                source, call, first.handlers, bindings
+            ):
+                caught = self.body(source, first.handlers[0].body + rest, bindings)
+                return caught.merged(self.body(source, rest, bindings))
         return ANYTHING
+
+    def _is_probe(
+        self, source: Source, call: ast.Call, handlers: list[ast.ExceptHandler], bindings: Bindings
+    ) -> bool:
+        """Whether a try statement does nothing but try whether a value is, say, an address."""
+        match call.func, handlers:
+            case ast.Name(id=name), [ast.ExceptHandler(type=ast.Name(id="ValueError"))]:
+                if name in bindings or not source.is_bound_once(name) or not is_builtin(source, "ValueError"):
+                    return False
+                function = source.module.__dict__.get(name)
+            case _:
+                return False
+        if function not in _RAISING_VALUE_ERROR_ONLY or len(call.args) != 1 or call.keywords:
+            return False
+        try:
+            argument = Rewriter(self.sources, source, bindings).rewrite(call.args[0])
+        except Unknown:
+            return False
+        return argument.never_raises
 
     def _assign(
         self, source: Source, name: str, value: ast.expr, rest: list[ast.stmt], bindings: Bindings
@@ -156,7 +229,11 @@ class _Walk:
         try:
             expression = Rewriter(self.sources, source, bindings).rewrite(value)
         except Unknown:
-            return ANYTHING
+            called = self.expression(source, value, bindings)
+            if called is ANYTHING:
+                return ANYTHING
+            tested = Variable(None, called._replace(raises=FALSE))
+            return _raising(called.raises).merged(self.body(source, rest, {**bindings, name: tested}))
         evaluated = _outcome(expression)
         outcome = self.body(source, rest, {**bindings, name: Variable(expression)})
         return _raising(evaluated.raises).merged(outcome)
@@ -204,6 +281,9 @@ class _Walk:
             ):
                 inner = self.expression(source, argument, bindings)
                 return inner._replace(falsy_not_false=FALSE)
+            case ast.Name(id=name) if name in bindings and bindings[name].outcome is not None:
+                known: Outcome = bindings[name].outcome
+                return known
             case ast.Call(func=ast.Name(id=name)) if name not in bindings:
                 called = self.sources.function(source, name)
                 if called is not None:
@@ -294,39 +374,48 @@ def answers(expression: Expression, value: Any) -> Answers:
     return truthy, not truthy, not truthy and result is not False, False
 
 
-def fields(formula: Formula) -> set[Field]:
-    """The fields that the formula asks about."""
-    if formula.atom is not None:
-        assert formula.atom.expression.field is not None
-        return {formula.atom.expression.field}
-    return set().union(*(fields(part) for part in formula.parts)) if formula.parts else set()
-
-
 def atoms(formula: Formula, field: Field) -> list[Atom]:
     """The questions in the formula about `field`."""
+    if field not in formula.fields:
+        return []
     if formula.atom is not None:
-        return [formula.atom] if formula.atom.expression.field == field else []
+        return [formula.atom]
     return [atom for part in formula.parts for atom in atoms(part, field)]
 
 
-class Projection:
-    """What a value of one field alone says about a formula, everything about other fields being taken as true."""
+class Said(NamedTuple):
+    """What one value of one field says about a formula, everything about other fields being taken as true, except
+    that expressions of some of them are known not to raise."""
 
-    def __init__(self, formula: Formula, field: Field, watched: frozenset[Field]) -> None:
-        """Whether an expression of the `watched` fields raises is known from those fields themselves."""
+    calm: bool
+    """It can be true if no expression of another field raises."""
+    watched: bool
+    """It can be true if no expression of a watched field raises."""
+    at_all: bool
+    """It can be true."""
+    raises: bool
+    """An expression of this field raises on the value."""
+
+
+class Projection:
+    """A formula seen from one field."""
+
+    def __init__(self, formula: Formula, field: Field) -> None:
         self._formula = formula
         self._field = field
-        self._watched = watched
         self._raising = [atom.expression for atom in atoms(formula, field) if atom.asks is Asks.RAISES]
 
-    def __call__(self, value: Any) -> tuple[bool, bool, bool]:
-        """Whether the formula can be true for this value: if no expression of a watched field raises; in any
-        case; and whether some expression of this field raises."""
+    def __call__(self, value: Any, watched: frozenset[Field]) -> Said:
+        """What `value`, which may be `Absent`, says."""
         known: dict[int, Answers] = {}
+        # Every expression counts here, though it be in a part of an `or` that is not reached.
         raises = any(self._answer(expression, value, known)[Asks.RAISES.value] for expression in self._raising)
-        calm = self._holds(self._formula, value, known, others_raise=False)
-        at_all = self._holds(self._formula, value, known, others_raise=True)
-        return calm, at_all, raises
+        return Said(
+            self._holds(self._formula, value, known, self._formula.raising),
+            self._holds(self._formula, value, known, watched),
+            self._holds(self._formula, value, known, frozenset()),
+            raises,
+        )
 
     @staticmethod
     def _answer(expression: Expression, value: Any, known: dict[int, Answers]) -> Answers:
@@ -335,14 +424,17 @@ class Projection:
             answer = known[id(expression)] = answers(expression, value)
         return answer
 
-    def _holds(self, part: Formula, value: Any, known: dict[int, Answers], *, others_raise: bool) -> bool:
+    def _holds(self, part: Formula, value: Any, known: dict[int, Answers], calm: frozenset[Field]) -> bool:
+        """Whether the part can be true, expressions of the `calm` fields not raising."""
+        if self._field not in part.fields and not (part.raising and calm):
+            return part is not FALSE
         if part.atom is not None:
             expression, asks = part.atom
-            if expression.field != self._field:
-                return others_raise or asks is not Asks.RAISES or expression.field not in self._watched
+            if self._field not in part.fields:
+                return asks is not Asks.RAISES or not part.fields <= calm
             return self._answer(expression, value, known)[asks.value]
         if part.kind == "and":
-            return all(self._holds(inner, value, known, others_raise=others_raise) for inner in part.parts)
+            return all(self._holds(inner, value, known, calm) for inner in part.parts)
         if part.kind == "or":
-            return any(self._holds(inner, value, known, others_raise=others_raise) for inner in part.parts)
-        return part.kind == "true"
+            return any(self._holds(inner, value, known, calm) for inner in part.parts)
+        return part is TRUE

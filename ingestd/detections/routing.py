@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ingestd.detections import guards
+from ingestd.detections.datamodels import DataModel
 from ingestd.detections.event import PantherEvent
 from ingestd.detections.expressions import Field
 from ingestd.detections.guards import Formula, Projection
@@ -23,6 +24,7 @@ from ingestd.detections.immutable import Absent, ImmutableCaseInsensitiveDict
 from ingestd.detections.load import DetectionSet
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.sources import Sources
+from ingestd.detections.watch import Watch
 
 Reader = Callable[[PantherEvent], Any]
 
@@ -39,9 +41,11 @@ class Left(NamedTuple):
     """What one value of one field leaves, as bits of rules."""
 
     calm: int
-    """Rules not ruled out if no expression raises."""
+    """Rules not ruled out if no expression of any field raises."""
+    watched: int
+    """Rules not ruled out if no expression of a telling field raises, though others may."""
     at_all: int
-    """Rules not ruled out though expressions of other fields raise."""
+    """Rules not ruled out whatever raises."""
     raising: int
     """Rules of which an expression raises on this value."""
 
@@ -61,13 +65,35 @@ def analyse_all(detections: DetectionSet) -> dict[str, Formula]:
 class Plan:
     """The rules of one log type, and the index over them."""
 
-    def __init__(self, runnables: Sequence[Runnable], data_model: Any, formulas: Sequence[Formula]) -> None:
+    def __init__(
+        self,
+        runnables: Sequence[Runnable],
+        data_model: DataModel | None,
+        formulas: Sequence[Formula],
+        watch: Watch,
+    ) -> None:
         """`formulas` are those of the runnables; `TRUE` for a rule that always has to run."""
         self.data_model = data_model
+        self._watch = watch
         self.runnables = tuple(runnables)
+        self._formulas = tuple(formulas)
         self._everything = (1 << len(self.runnables)) - 1
-        self._fields = [_Index(field, formulas, watched) for watched in [_worthwhile(formulas)] for field in watched]
+        telling = _telling(formulas)
+        self._indexes: dict[Field, _Index] = {}
+        self._telling = frozenset(telling)
+        self._fields = [self._index(field) for field in telling]
+        self._looks = [(index.read, index.tables, index.unknown) for index in self._fields]
         self._chosen: dict[int, tuple[Runnable, ...]] = {self._everything: self.runnables, 0: ()}
+        self._others: dict[int, tuple[_Index, ...]] = {}
+
+    def _index(self, field: Field) -> _Index:
+        index = self._indexes.get(field)
+        if index is None:
+            index = self._indexes[field] = _Index(field, self._formulas, self._telling)
+            model = self.data_model
+            if field.how == "udm" and model is not None and field.keys[0] in model.methods:
+                index.read = _asking(index.read, self.runnables[index.first].id, self._watch)
+        return index
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -76,15 +102,21 @@ class Plan:
 
     def candidates(self, event: PantherEvent) -> tuple[Runnable, ...]:
         """The rules to run, in their order."""
-        calm = at_all = self._everything
+        calm = watched = at_all = self._everything
         raising = 0
-        for index in self._fields:
-            value = index.read(event)
-            table = index.tables.get(type(value))
-            left = index.unknown if table is None else table[value]
+        for read, tables, unknown in self._looks:
+            value = read(event)
+            table = tables.get(type(value))
+            left = unknown if table is None else table[value]
             calm &= left[0]
-            at_all &= left[1]
-            raising |= left[2]
+            watched &= left[1]
+            at_all &= left[2]
+            raising |= left[3]
+        doubtful = watched & ~(calm | raising)
+        if doubtful:
+            # What the telling fields say rules these out, unless an expression of another field raises.
+            for index in self._others.get(doubtful) or self._other_fields(doubtful):
+                raising |= index.look(event)[3]
         bits = calm | (raising & at_all)
         chosen = self._chosen.get(bits)
         return self._choose(bits) if chosen is None else chosen
@@ -96,53 +128,68 @@ class Plan:
         self._chosen[bits] = chosen
         return chosen
 
-
-def _worthwhile(formulas: Sequence[Formula]) -> list[Field]:
-    """The fields to look at: those of which an ordinary text rules out the most rules, and those that have to be
-    known not to raise before such a rule may be left out."""
-    every = frozenset().union(*(guards.fields(formula) for formula in formulas))
-    ruled_out = {field: _ruled_out(field, formulas, every) for field in every}
-    telling = [field for field in every if ruled_out[field].bit_count() >= _MIN_RULES]
-    telling = sorted(telling, key=lambda field: (-ruled_out[field].bit_count(), field))[:_MAX_FIELDS]
-    for _ in range(_MAX_FIELDS - len(telling)):
-        gains = {
-            field: sum(_ruled_out(other, formulas, frozenset({*telling, field})).bit_count() for other in telling)
-            for field in sorted(every - set(telling))
-        }
-        best = max(gains, key=lambda field: gains[field], default=None)
-        now = sum(_ruled_out(other, formulas, frozenset(telling)).bit_count() for other in telling)
-        if best is None or gains[best] < now + _MIN_RULES:
-            break
-        telling.append(best)
-    return telling
+    def _other_fields(self, doubtful: int) -> tuple[_Index, ...]:
+        fields = frozenset[Field]().union(
+            *(formula.raising for number, formula in enumerate(self._formulas) if doubtful >> number & 1)
+        )
+        if len(self._others) >= _MAX_PLANS:
+            self._others.clear()
+        found = self._others[doubtful] = tuple(self._index(field) for field in sorted(fields - self._telling))
+        return found
 
 
-def _ruled_out(field: Field, formulas: Sequence[Formula], watched: frozenset[Field]) -> int:
-    """The rules that an ordinary text in `field` rules out, if the `watched` fields are known not to raise."""
-    bits = 0
-    for number, formula in enumerate(formulas):
-        if field in guards.fields(formula) and not Projection(formula, field, watched)(_NO_SUCH_TEXT)[0]:
-            bits |= 1 << number
-    return bits
+def _telling(formulas: Sequence[Formula]) -> list[Field]:
+    """The fields to look at for every event: those of which an ordinary text rules out the most rules."""
+    ruled_out = {
+        field: sum(
+            field in formula.fields and not Projection(formula, field)(_NO_SUCH_TEXT, frozenset()).calm
+            for formula in formulas
+        )
+        for field in frozenset[Field]().union(*(formula.fields for formula in formulas))
+    }
+    telling = [field for field, rules in ruled_out.items() if rules >= _MIN_RULES]
+    return sorted(telling, key=lambda field: (-ruled_out[field], field))[:_MAX_FIELDS]
+
+
+class _Failed:
+    """Stands for the value of a field that could not be had."""
+
+
+def _asking(read: Reader, asker: str, watch: Watch) -> Reader:
+    """A reader of a field that a data model's method answers: an author's code, so it runs in a window, that of
+    the first rule which would ask. If it fails, the rules that ask run and meet the failure themselves."""
+
+    def guarded(event: PantherEvent) -> Any:
+        watch.serial += 1
+        watch.running = asker
+        try:
+            value = read(event)
+            watch.running = None
+        except BaseException:  # noqa: BLE001 - an author's code may raise anything
+            watch.running = None
+            return _Failed()
+        return value
+
+    return guarded
 
 
 class _Index:
     """One field: per type of value, a table from value to the rules that it leaves."""
 
-    def __init__(
-        self, field: Field, formulas: Sequence[Formula], watched: Sequence[Field] | frozenset[Field]
-    ) -> None:
+    def __init__(self, field: Field, formulas: Sequence[Formula], telling: frozenset[Field]) -> None:
         self.field = field
         self.read = _reader(field)
+        self._telling = telling
         self._projections = [
-            (1 << number, Projection(formula, field, frozenset(watched)))
+            (1 << number, Projection(formula, field))
             for number, formula in enumerate(formulas)
-            if field in guards.fields(formula)
+            if field in formula.fields
         ]
+        self.first = self._projections[0][0].bit_length() - 1
         concerned = sum(bit for bit, _ in self._projections)
         everything = (1 << len(formulas)) - 1
         self._unconcerned = everything & ~concerned
-        self.unknown = Left(everything, everything, concerned)
+        self.unknown = Left(everything, everything, everything, concerned)
         """For values of other types, floats and containers: they rule nothing out, and may make rules raise."""
         self.tables: dict[type, dict[Any, Left]] = {
             str: _Texts(self, formulas),
@@ -152,17 +199,24 @@ class _Index:
             type(Absent): {Absent: self.left_by(Absent)},
         }
 
+    def look(self, event: PantherEvent) -> Left:
+        """What the event's value leaves."""
+        value = self.read(event)
+        table = self.tables.get(type(value))
+        return self.unknown if table is None else table[value]
+
     def left_by(self, value: Any, only: int = -1) -> Left:
         """The rules that `value` leaves, among those in `only`."""
-        calm = at_all = self._unconcerned
+        calm = watched = at_all = self._unconcerned
         raising = 0
         for bit, projection in self._projections:
             if bit & only:
-                holds_calmly, holds, raises = projection(value)
-                calm |= bit * holds_calmly
-                at_all |= bit * holds
-                raising |= bit * raises
-        return Left(calm, at_all, raising)
+                says = projection(value, self._telling)
+                calm |= bit * says.calm
+                watched |= bit * says.watched
+                at_all |= bit * says.at_all
+                raising |= bit * says.raises
+        return Left(calm, watched, at_all, raising)
 
 
 class _Texts(dict[str, Left]):
@@ -216,14 +270,28 @@ class _Numbers(dict[int, Left]):
 
 def _reader(field: Field) -> Reader:
     keys = field.keys
-    if field.standard:
+    if field.how == "udm":
         return lambda event: event.udm(*keys, default=Absent)
+    if field.how == "chain":
+        return lambda event: _chained(event, keys)
     if len(keys) == 1:
         key = keys[0]
         return lambda event: event._seen[key]
     if len(keys) == 2:
         return lambda event: _second_level(event, *keys)
     return lambda event: event.deep_get(*keys)
+
+
+def _chained(event: PantherEvent, keys: tuple[str, ...]) -> Any:
+    """`event.get(a, {}).get(b, {}).get(c)`."""
+    found: Any = event
+    for key in keys:
+        if not isinstance(found, ImmutableCaseInsensitiveDict):
+            return _Failed()  # what is there has no get()
+        found = found._seen[key]
+        if found is Absent:
+            return Absent
+    return found
 
 
 def _second_level(event: PantherEvent, outer: str, inner: str) -> Any:

@@ -28,6 +28,8 @@ class Source:
         self._bindings: dict[str, int] = {}
         self._mutated: set[str] = set()
         self.reaches_everything = False
+        self.stored_attributes: set[str] = set()
+        """Attributes that the module sets on anything, which may be another module."""
         for statement in self.tree.body:
             if isinstance(statement, ast.FunctionDef):
                 self.functions[statement.name] = statement
@@ -69,6 +71,7 @@ class Sources:
                 if isinstance(value, set | list | dict) and not name.startswith("__"):
                     self._holders.setdefault(id(value), []).append((source, name))
         self._reached = any(source.reaches_everything for source in self.by_name.values())
+        self._stored = set[str]().union(*(source.stored_attributes for source in self.by_name.values()))
 
     def constant(self, source: Source, name: str) -> tuple[Any] | None:
         """The value of a global name as a 1-tuple, if it is plain data that stays as it is now."""
@@ -92,6 +95,17 @@ class Sources:
             return (value,)
         return None
 
+    def attribute(self, source: Source, name: str, attribute: str) -> tuple[Any] | None:
+        """The value of `name.attribute`, where `name` is a helper's module, as a 1-tuple, if it is plain data that
+        stays as it is now."""
+        module: object = source.module.__dict__.get(name)
+        if not isinstance(module, ModuleType) or not source.is_bound_once(name) or attribute in self._stored:
+            return None
+        home = self.by_name.get(module.__name__)
+        if home is None or home.module is not module or self._reached:
+            return None
+        return self.constant(home, attribute)
+
     def function(self, source: Source, name: str) -> tuple[Source, ast.FunctionDef] | None:
         """The definition behind a global name, in this module or in a helper it was imported from."""
         definition = source.function(name)
@@ -100,10 +114,11 @@ class Sources:
         value: object = source.module.__dict__.get(name)
         if not isinstance(value, FunctionType) or not source.is_bound_once(name):
             return None
+        defined_as = value.__name__
         origin = self.by_name.get(str(value.__module__))
-        if origin is None or origin.module.__dict__.get(value.__name__) is not value:
+        if origin is None or origin.module.__dict__.get(defined_as) is not value:
             return None
-        definition = origin.function(value.__name__)
+        definition = origin.function(defined_as)
         return None if definition is None else (origin, definition)
 
 
@@ -138,6 +153,8 @@ class _Uses(ast.NodeVisitor):
                 self._bind(name)  # bound from within functions: never constant
         elif isinstance(node, ast.Name):
             self._name(node)
+        elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            self.source.stored_attributes.add(node.attr)
         self.parents.append(node)
         self.generic_visit(node)
         self.parents.pop()
