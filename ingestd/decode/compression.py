@@ -1,8 +1,7 @@
 """Compressed bytes to plain bytes, in bounded steps. One table; rows are told apart by their first bytes only.
 
 Names, suffixes and headers lie: SDKs decode on their own, buckets serve `.gz` that is not, so none is looked at.
-A codec is pushed compressed bytes and yields pieces of at most `STEP`; it raises `Fatal` when it cannot go on, after
-everything good was yielded. To add a compression: one row in `TABLE`, and its opener.
+To add a compression: one row in `TABLE`, and its opener.
 """
 
 from __future__ import annotations
@@ -10,150 +9,18 @@ from __future__ import annotations
 import bz2
 import lzma
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+from backports.zstd import DecompressionParameter, ZstdDecompressor
 from isal import igzip_lib
 from lz4.frame import LZ4FrameDecompressor
 
 from ingestd.decode.block import Damage, Fatal
+from ingestd.decode.codec import END_OF_MEMBER, STEP, Codec, Plain
 from ingestd.decode.limits import Limits
+from ingestd.decode.members import MemberCodec
 from ingestd.decode.snappy import SnappyCodec
-from ingestd.decode.zip import END_OF_MEMBER, EndOfMember, ZipCodec
-
-STEP: Final = 1024 * 1024
-"""Largest piece of plain bytes given on at once: larger ones cost page faults and gain nothing."""
-
-Plain = bytes | Damage | EndOfMember
-"""A piece of plain bytes; the end of one file in an archive; or in its place, why the rest of it cannot be read."""
-
-
-class Codec(Protocol):
-    """One compressed stream being read."""
-
-    def feed(self, data: bytes | memoryview) -> Iterator[Plain]:
-        """Plain pieces for the next compressed bytes. Must be read to its end."""
-
-    def finish(self) -> Iterator[Plain]:
-        """The rest. Raises `Fatal` when the stream had not come to its end."""
-
-
-class _Decompressor(Protocol):
-    """What bz2, lzma, isal, lz4 and zstd have in common."""
-
-    def decompress(self, data: bytes | memoryview, max_length: int = -1) -> bytes: ...
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-
-
-_ISAL_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # its stub says an instance
-_ERRORS: tuple[type[Exception], ...] = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    lzma.LZMAError,
-    _ISAL_ERROR,
-    ZstdError,
-)
-_RETRY_STEP = 64
-
-
-class MemberCodec:
-    """Any number of compressed members (streams, frames) one after the other: gzip, zstd, bz2, xz, lz4."""
-
-    def __init__(self, name: str, magics: tuple[bytes, ...], new: Callable[[], _Decompressor]) -> None:
-        self._name = name
-        self._magics = magics
-        self._longest = max(map(len, magics))
-        self._new = new
-        self._member: _Decompressor | None = new()
-        self._fresh = True
-        """No input was given to the member yet."""
-        self._between = b""
-        """Bytes after a member, too few to say whether another one begins."""
-
-    def feed(self, data: bytes | memoryview) -> Iterator[Plain]:
-        """See `Codec`."""
-        while data:
-            if self._member is None:
-                data = self._between_members(bytes(data))
-                if self._member is None:
-                    return
-            yield from self._inflate(self._member, data)
-            if not self._member.eof:
-                return
-            data = self._member.unused_data
-            self._member = None
-
-    def finish(self) -> Iterator[Plain]:
-        """See `Codec`."""
-        if self._between:
-            self._start_member(self._between, complete=True)
-        if self._member is not None:
-            raise Fatal("truncated", f"the {self._name} data ends before its end mark")
-        yield from ()
-
-    def _inflate(self, member: _Decompressor, data: bytes | memoryview) -> Iterator[Plain]:
-        given = 0
-        fresh, self._fresh = self._fresh, False
-        try:
-            piece = member.decompress(data, STEP)
-            while True:
-                if piece:
-                    given += len(piece)
-                    yield piece
-                if member.eof or (member.needs_input and len(piece) < STEP):
-                    return
-                piece = member.decompress(b"", STEP)
-                if not piece:
-                    return
-        except _ERRORS as error:
-            if fresh:
-                yield from self._good_part(data, given)
-            raise self._fatal(error) from error
-
-    def _good_part(self, data: bytes | memoryview, given: int) -> Iterator[Plain]:
-        """What of a small damaged member comes out when it is given byte by byte, but the first `given` bytes: the
-        libraries keep back what they made of the call in which they found the fault."""
-        member = self._new()
-        plain = bytearray()
-        try:
-            for start in range(0, len(data), _RETRY_STEP):
-                plain += member.decompress(data[start : start + _RETRY_STEP], STEP)
-        except _ERRORS:
-            yield bytes(plain[given : given + STEP])
-
-    def _between_members(self, data: bytes) -> bytes:
-        """After a member: start the next one, whose bytes are returned, or wait; zero padding is allowed."""
-        data = (self._between + data).lstrip(b"\0")
-        if len(data) < self._longest:
-            self._between = data
-            return b""
-        self._start_member(data, complete=False)
-        return data
-
-    def _start_member(self, data: bytes, *, complete: bool) -> None:
-        self._between = b""
-        if not data.startswith(self._magics):
-            raise Fatal(
-                "trailing_garbage",
-                f"{'' if complete else 'at least '}{len(data)} bytes after the end of the {self._name} data are not"
-                f" {self._name}: they were left out",
-                payload=data,
-                whole=True,
-            )
-        self._member = self._new()
-        self._fresh = True
-
-    def _fatal(self, error: Exception) -> Fatal:
-        if "emory" in str(error):
-            return Fatal("codec_memory", f"the {self._name} data asks for too much memory: {error}")
-        return Fatal(f"corrupt_{self._name}", f"the {self._name} data is damaged: {error}")
+from ingestd.decode.zip import ZipCodec
 
 
 class Compression(NamedTuple):
@@ -280,17 +147,12 @@ class Unpacker:
             if isinstance(piece, bytes):
                 if not self._skipping:
                     yield from self._guarded(inner.feed(piece))
-            elif piece is END_OF_MEMBER:
-                yield from self._end_of_member(inner)
-            else:
-                yield piece
-
-    def _end_of_member(self, inner: Unpacker) -> Iterator[Plain]:
-        if not self._skipping:
-            yield from self._guarded(inner.finish())
-        inner._start()
-        self._skipping = False
-        yield END_OF_MEMBER
+                continue
+            if not self._skipping and piece is END_OF_MEMBER:
+                yield from self._guarded(inner.finish())
+            inner._start()
+            self._skipping = False
+            yield piece
 
     def _guarded(self, pieces: Iterator[Plain]) -> Iterator[Plain]:
         """In an archive, what is wrong within one file ends that file only."""

@@ -77,30 +77,26 @@ class CsvFramer:
         self._look_at = min(2 * self._held_bytes, limit)
 
     def _rows(self, source: bytes, at: int, *, ended: bool) -> tuple[list[bytes], int]:
-        """Whole rows from `at` on, and where they end. Only rows with an odd number of quotes are looked into."""
+        """Whole rows from `at` on, and where they end. Only rows with quotes are looked into."""
         rows: list[bytes] = []
-        end = at
-        while True:
-            line_end = source.find(b"\n", end)
-            last = line_end < 0
-            line_end = len(source) if last else line_end
-            while (
-                not last and source.count(b'"', end, line_end) % 2 and not self._row.fullmatch(source, end, line_end)
-            ):
-                quote = source.find(b'"', line_end)
-                line_end = source.find(b"\n", quote) if quote >= 0 else -1
-                last = line_end < 0
-                line_end = len(source) if last else line_end
-            if last:
-                if not ended or end == len(source):
-                    return rows, end
-                if source.count(b'"', end) % 2 and not self._row.fullmatch(source, end):
-                    return rows, end
+        size = len(source)
+        while at < size:
+            end = source.find(b"\n", at)
+            end = size if end < 0 else end
+            if source.find(b'"', at, end) >= 0:
+                match = self._row.match(source, at)
+                if match is None:
+                    break
+                end = match.end()
+            if end == size:
+                if not ended:
+                    break
                 self.tail_open = True
-            row = source[end:line_end].removesuffix(b"\r")
+            row = source[at:end].removesuffix(b"\r")
             if row and not row.isspace():
                 rows.append(row)
-            end = min(line_end + 1, len(source))
+            at = min(end + 1, size)
+        return rows, at
 
     def _block(self, rows: list[bytes], source: bytes, base: int) -> Iterator[Block]:
         limit = self._limits.max_record_bytes
@@ -123,7 +119,7 @@ class CsvFramer:
 
 
 def _row_pattern(delimiter: bytes) -> re.Pattern[bytes]:
-    """Matches a row whose quoted fields are all closed."""
-    d = re.escape(delimiter)
-    field = rb'(?:"(?:[^"]++|"")*+"[^' + d + rb"]*+|[^" + d + rb'"][^' + d + rb"]*+|)"
-    return re.compile(field + rb"(?:" + d + field + rb")*+\r?", re.DOTALL)
+    """Matches a row up to its line end or that of the data; not one with a quoted field that is open there."""
+    other = rb"[^" + re.escape(delimiter) + rb"\n]*+"
+    field = rb'(?:"(?:[^"]++|"")*+"' + other + rb'|(?!")' + other + rb")"
+    return re.compile(field + rb"(?:" + re.escape(delimiter) + field + rb")*+(?=\n|\Z)", re.DOTALL)

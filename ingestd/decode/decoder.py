@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from ingestd.decode.block import Block, Damage, Fatal
-from ingestd.decode.compression import Plain, Unpacker
+from ingestd.decode.codec import EndOfMember, Plain
+from ingestd.decode.compression import Unpacker
 from ingestd.decode.framing import HEAD_BYTES, Framer, Row, choose, problem_with
 from ingestd.decode.limits import Limits
 from ingestd.decode.text import BOM, looks_binary
-from ingestd.decode.zip import EndOfMember
 from ingestd.model import Framing
 
 SLICE: Final = 16 * 1024
@@ -127,7 +127,7 @@ class ObjectDecoder:
         else:
             yield from self._frame_waiting()
             yield self._damage(piece.reason, piece.detail, piece.payload, piece.offset)
-            self._framer = None
+            self._begin_document()
 
     def _check_expansion(self) -> None:
         if not self._unpacker.names:
@@ -175,7 +175,6 @@ class ObjectDecoder:
         see whether it is a bomb, which is then the better name for it."""
         verdict = self._verdict
         if verdict and (final or not self._unpacker.names or self.plain_bytes > self._limits.ratio_from_bytes):
-            self._verdict = None
             raise verdict
 
     def _end_document(self) -> Iterator[Block]:
@@ -187,7 +186,11 @@ class ObjectDecoder:
                 self.tail_open = self._framer.tail_open
         except Fatal as fatal:
             yield from self._member_ends(fatal)
+        self._begin_document()
+
+    def _begin_document(self) -> None:
         self._framer = None
+        self._verdict = None
         self._skipping_member = False
         self._document_start = self.plain_bytes
 

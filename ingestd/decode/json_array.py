@@ -36,14 +36,16 @@ _decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _BEGINS: Final = re.compile(rb'\{\s*+"[^"\\]{0,100}"')
 _GAP: Final = re.compile(rb"\}\s*+,\s*+")
+_OPENS: Final = re.compile(rb"\[[ \t\r\n]*+(.)", re.DOTALL)
+_WORD: Final = re.compile(rb"[^,\]]++")
 _END_OF_DOCUMENT: Final = re.compile(rb"\][\s\}]*+\Z")
 _WAIT_FOR: Final = 256 * 1024
 """Elements are read one by one only when so much is in hand and no guess holds."""
 _CAUTIOUS_FOR: Final = 32
 """After a guess that failed so many elements are read one by one, which bounds what failing guesses cost."""
-_NEITHER_NOR: Final = re.compile(rb"[^,\]]++")
 _BEGINNING: Final = 256
 _LONGEST_KEY: Final = 64 * 1024
+_KEYS_SHOWN: Final = 20
 _REREAD_BYTES: Final = 64 * 1024 * 1024
 """How many bytes of an object are looked at again in search of where to go on after damage."""
 
@@ -84,7 +86,7 @@ class JsonArrayFramer(JsonFramer):
 
     def _no_array(self, begin: bytes, offset: int, keys: list[str]) -> Block:
         where = ".".join(self._envelope.keys) if self._envelope else ", ".join(FOUND)
-        detail = f"no array of records at {where}; the document has the keys {', '.join(keys[:10]) or '(none)'}"
+        detail = f"no array of records at {where}; the document has the keys {', '.join(keys) or '(none)'}"
         return Block(
             [Damage(reason="no_records_array", detail=detail, payload=begin, offset=offset)], offsets=[offset]
         )
@@ -105,8 +107,8 @@ class JsonArrayFramer(JsonFramer):
                 inp.at += 1
                 continue
             key = yield from self._key(char)
-            if level == 0:
-                keys.append(key)
+            if level == 0 and len(keys) < _KEYS_SHOWN:
+                keys.append(key[:_KEYS_SHOWN])
             char = yield from inp.next_char()
             envelope = self._envelope_for(key, level)
             if envelope is None or char not in (OPEN_ARRAY, OPEN_OBJECT):
@@ -120,8 +122,6 @@ class JsonArrayFramer(JsonFramer):
                 yield from self._elements(envelope.within)
             else:
                 yield from inp.skip_value()
-            if inp.ended and not inp.in_hand:
-                raise Fatal("truncated", "the data ends within a JSON object")
 
     def _envelope_for(self, key: str, level: int) -> Envelope | None:
         """The envelope whose path has `key` at `level`."""
@@ -133,17 +133,13 @@ class JsonArrayFramer(JsonFramer):
         if self._envelope is not None:
             return True
         inp = self.input
-        ahead = 1
         while True:
-            rest = inp.data[inp.at + ahead : inp.at + ahead + 1]
-            if rest and not rest.isspace():
-                return rest in (b"{", b"]")
-            if rest:
-                ahead += 1
-            elif inp.ended:
+            match = _OPENS.match(inp.data, inp.at)
+            if match is not None:
+                return match[1] in (b"{", b"]")
+            if inp.ended or inp.in_hand > _LONGEST_KEY:
                 return False
-            else:
-                yield None
+            yield None
 
     def _key(self, char: int) -> Wait[str]:
         """Reads a key and the colon after it."""
@@ -293,7 +289,7 @@ class JsonArrayFramer(JsonFramer):
         if inp.data[inp.at] in (OPEN_OBJECT, OPEN_ARRAY):
             complete, end = Scan().run(inp.data, inp.at, inp.at + _WAIT_FOR)
         else:
-            match = _NEITHER_NOR.match(inp.data, inp.at)
+            match = _WORD.match(inp.data, inp.at)
             complete, end = match is not None, match.end() if match else inp.at
         self._reread -= end - inp.at
         if self._reread < 0:

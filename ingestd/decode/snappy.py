@@ -20,14 +20,14 @@ _CHUNKS_AT_ONCE = 16
 
 
 class SnappyCodec:
-    """See `compression.Codec`."""
+    """See `codec.Codec`."""
 
     def __init__(self, _: Limits) -> None:
         self._buffer = b""
         self._skip = 0
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
-        """See `compression.Codec`."""
+        """See `codec.Codec`."""
         data = self._buffer + bytes(data)
         at = min(self._skip, len(data))
         self._skip -= at
@@ -53,7 +53,7 @@ class SnappyCodec:
         self._buffer = data[at:]
 
     def finish(self) -> Iterator[bytes]:
-        """See `compression.Codec`."""
+        """See `codec.Codec`."""
         if self._buffer or self._skip:
             raise Fatal("truncated", "the snappy data ends within a chunk")
         yield from ()

@@ -9,24 +9,14 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Generator, Iterator
-from typing import Final
 
 import msgspec
 from isal import igzip_lib, isal_zlib
 
 from ingestd.decode.block import Damage, Fatal
+from ingestd.decode.codec import END_OF_MEMBER, ISAL_ERROR, STEP, Plain
 from ingestd.decode.limits import Limits
 
-STEP: Final = 1024 * 1024
-
-
-class EndOfMember:
-    """Type of `END_OF_MEMBER`: what follows in the stream is another file."""
-
-
-END_OF_MEMBER: Final = EndOfMember()
-
-_ISAL_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # its stub says an instance
 _LOCAL = b"PK\x03\x04"
 _DESCRIPTOR = b"PK\x07\x08"
 _DIRECTORY = (b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x08")
@@ -43,7 +33,6 @@ class _Entry(msgspec.Struct, frozen=True):
     method: int
     crc: int
     packed: int
-    plain: int
 
     @property
     def sizes_follow(self) -> bool:
@@ -51,27 +40,27 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class ZipCodec:
-    """See `compression.Codec`. The parser is a generator that yields None when it wants more bytes."""
+    """See `codec.Codec`. The parser is a generator that yields None when it wants more bytes."""
 
     def __init__(self, _: Limits) -> None:
         self._buffer = b""
         self._ended = False
         self._parser = self._archive()
 
-    def feed(self, data: bytes | memoryview) -> Iterator[bytes | Damage | EndOfMember]:
-        """See `compression.Codec`."""
+    def feed(self, data: bytes | memoryview) -> Iterator[Plain]:
+        """See `codec.Codec`."""
         self._buffer += data
         for item in self._parser:
             if item is None:
                 return
             yield item
 
-    def finish(self) -> Iterator[bytes | Damage | EndOfMember]:
-        """See `compression.Codec`."""
+    def finish(self) -> Iterator[Plain]:
+        """See `codec.Codec`."""
         self._ended = True
         yield from self.feed(b"")
 
-    def _archive(self) -> Generator[bytes | Damage | EndOfMember | None, None, None]:
+    def _archive(self) -> Generator[Plain | None, None, None]:
         while True:
             signature = yield from self._take(4)
             if signature in _DIRECTORY:
@@ -89,11 +78,11 @@ class ZipCodec:
         _, flags, method, _, _, crc, packed, plain, name_length, extra_length = fields
         name = yield from self._take(name_length)
         extra = yield from self._take(extra_length)
-        if _UNKNOWN in (packed, plain):
-            packed, plain = _zip64_sizes(extra, packed, plain)
-        return _Entry(name.decode("utf-8", "replace"), flags, method, crc, packed, plain)
+        if packed == _UNKNOWN:
+            packed = _zip64_size(extra, after_plain=plain == _UNKNOWN)
+        return _Entry(name.decode("utf-8", "replace"), flags, method, crc, packed)
 
-    def _member(self, entry: _Entry) -> Generator[bytes | Damage | EndOfMember | None, None, None]:
+    def _member(self, entry: _Entry) -> Generator[Plain | None, None, None]:
         unreadable = _why_unreadable(entry)
         if unreadable is not None:
             if entry.sizes_follow:
@@ -147,7 +136,7 @@ class ZipCodec:
                 data = b""
                 if piece:
                     yield piece
-        except (_ISAL_ERROR, EOFError) as error:
+        except (ISAL_ERROR, EOFError) as error:
             detail = f"{entry.name!r} in the archive is damaged: {error}"
             if entry.sizes_follow:
                 raise Fatal("corrupt_zip", detail) from error
@@ -196,15 +185,13 @@ def _why_unreadable(entry: _Entry) -> str | None:
     return None
 
 
-def _zip64_sizes(extra: bytes, packed: int, plain: int) -> tuple[int, int]:
+def _zip64_size(extra: bytes, *, after_plain: bool) -> int:
+    """The packed size of 8 bytes, which follows the plain size where that is given there, too."""
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)
-        if kind == _ZIP64:
-            values = list(struct.unpack_from(f"<{min(length, len(extra) - at - 4) // 8}Q", extra, at + 4))
-            if plain == _UNKNOWN and values:
-                plain = values.pop(0)
-            if packed == _UNKNOWN and values:
-                packed = values.pop(0)
+        start = at + 4 + (8 if after_plain else 0)
+        if kind == _ZIP64 and start + 8 <= min(len(extra), at + 4 + length):
+            return int.from_bytes(extra[start : start + 8], "little")
         at += 4 + length
-    return packed, plain
+    return _UNKNOWN

@@ -17,7 +17,8 @@ import pytest
 from backports import zstd
 
 from ingestd.decode import Limits, ObjectDecoder
-from ingestd.decode.compression import STEP, TABLE
+from ingestd.decode.codec import STEP
+from ingestd.decode.compression import TABLE
 from tests.decode.reading import LINES, read
 
 

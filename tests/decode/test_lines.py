@@ -95,3 +95,15 @@ def test_a_quote_that_is_never_closed_damages_its_line() -> None:
     result = read(b'a,b\nc,"d\n' + rows, CSV, SMALL)
     assert result.reasons == ["unclosed_quote"]
     assert len(result.records) == 20_001
+
+
+def test_a_quote_within_a_field_and_one_that_opens_the_next() -> None:
+    """Each is taken for what it is, also in one row."""
+    assert read(b'5" disk,"two\nlines"\nlast\n', CSV).all == [b'5" disk,"two\nlines"', b"last"]
+
+
+def test_an_open_row_is_not_looked_at_anew_for_each_line() -> None:
+    """Pairs of quotes line after line leave the field open; the work stays linear in the bytes."""
+    rows = b'a,"b\n' + b'""\n' * 300_000
+    result = read(rows + b'"\nlast', CSV)
+    assert result.all == [rows + b'"', b"last"]
