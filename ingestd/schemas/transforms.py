@@ -22,7 +22,9 @@ Step = Callable[[Box, Box], None]
 
 
 def lookup(root: Any, path: str) -> Any:
-    """The value at a dotted path, or None."""
+    """The value at a dotted path, or None; `$` is the whole event."""
+    if path == "$":
+        return root
     value = root
     rest = path
     while rest:
@@ -97,6 +99,8 @@ def _copy(field: spec.Field) -> Step | None:
         return None
 
     def step(root: Box, box: Box) -> None:
+        if box.get(field.name) is not None:  # an event that was normalised before has its copy
+            return
         value = lookup(root, copy.path)
         if value.__class__ is dict or value.__class__ is list:
             value = orjson.loads(orjson.dumps(value, default=float))

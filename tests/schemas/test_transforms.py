@@ -144,3 +144,11 @@ def test_unroll_of_one_or_none_is_an_event() -> None:
 def test_one_bad_element_refuses_the_record() -> None:
     """A record is of the schema with all that is in it, or not at all."""
     assert refused(UNROLL, {"events": [{"name": "a"}, {}]}).reason == "invalid"
+
+
+def test_copy_of_the_whole_event_is_made_once() -> None:
+    """`$` is the event as it came; a value that is already there stays."""
+    text = "fieldDiscoveryEnabled: false\nfields: [{name: all, type: json, copy: {from: $}}, {name: a, type: string}]"
+    once = declared(read(text, {"a": "1", "b": 2}))
+    assert once == {"a": "1", "all": {"a": "1", "b": 2}}
+    assert declared(read(text, once)) == once
