@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from tests.proofs.world import World
 
 ROUND_SECS = 300.0
 """No single run takes longer; one that does is a hang, and a failure."""
+Daemon = subprocess.Popen[bytes]
 RANDOM_TARGETS = ("daemon", "zygote", "child")
 
 
@@ -37,6 +39,8 @@ class Figures:
     kills_per_step: int
     random_kills: int
     daemons: int
+    power_cuts: bool = False
+    """Each kill takes all daemons at once, and everything that was not synced."""
 
 
 class KillLoop:
@@ -80,7 +84,7 @@ class KillLoop:
         while True:
             daemons = [self.site.start() for _ in range(self.figures.daemons)]
             victim = self._choose.choice(daemons)
-            began = self._wait_for_first_commit(victim)
+            began = self._wait_for_work(victim)
             time.sleep(self._choose.uniform(0.0, 0.4) if began else 0.0)
             hit = began and self._kill(victim.pid, target)
             if target == "daemon" or not hit:
@@ -92,7 +96,7 @@ class KillLoop:
                 return
             self._add(max(4, self.figures.files // 20))
 
-    def _wait_for_first_commit(self, daemon) -> bool:  # type: ignore[no-untyped-def]
+    def _wait_for_work(self, daemon: Daemon) -> bool:
         """Until the daemon has begun to read, i.e. its child works; False when it ended before."""
         deadline = time.monotonic() + ROUND_SECS
         while daemon.poll() is None and time.monotonic() < deadline:
@@ -113,25 +117,37 @@ class KillLoop:
             return False
         return True
 
-    def _wait(self, daemons, *, must_finish: bool = False) -> int:  # type: ignore[no-untyped-def]
+    def _wait(self, daemons: list[Daemon], *, must_finish: bool = False) -> int:
         """Until all have ended; how many were killed."""
         deadline = time.monotonic() + ROUND_SECS
+        while any(daemon.poll() is None for daemon in daemons):
+            if time.monotonic() > deadline:
+                _kill_all(daemons)
+                raise AssertionError(f"a daemon did not end by itself\n{self.site.log_tail()}")
+            if self.site.power and any(was_killed(daemon) for daemon in daemons):
+                _kill_all(daemons)
+            time.sleep(0.02)
         for daemon in daemons:
-            try:
-                daemon.wait(max(0.1, deadline - time.monotonic()))
-            except Exception:
-                for other in daemons:
-                    with contextlib.suppress(ProcessLookupError):
-                        other.kill()
-                raise AssertionError(f"a daemon did not end by itself\n{self.site.log_tail()}") from None
             if daemon.returncode not in (0, -signal.SIGKILL) or (must_finish and daemon.returncode != 0):
                 raise AssertionError(f"a daemon ended with {daemon.returncode}\n{self.site.log_tail()}")
-        return sum(was_killed(daemon) for daemon in daemons)
+        killed = sum(was_killed(daemon) for daemon in daemons)
+        if killed and self.site.power:
+            self.site.power.cut()
+        return killed
 
     def _finish(self) -> None:
         self._wait([self.site.start()], must_finish=True)
         # once more: what a repeat would double shows now
         self._wait([self.site.start()], must_finish=True)
+
+
+def _kill_all(daemons: list[Daemon]) -> None:
+    for daemon in daemons:
+        family = [daemon.pid, *descendants(daemon.pid)]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        daemon.wait()
 
 
 def _cpu_ticks(pid: int) -> int:
@@ -150,9 +166,10 @@ def main() -> int:
         ("kills-per-step", 5), ("random-kills", 50), ("daemons", 1),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--power-cuts", action="store_true")
     figures = Figures(**vars(parser.parse_args()))
     with tempfile.TemporaryDirectory(prefix="ingestd-kill-loop-") as folder:
-        loop = KillLoop(Site(Path(folder) / "site"), figures)
+        loop = KillLoop(Site(Path(folder) / "site", with_power_cuts=figures.power_cuts), figures)
         started = time.monotonic()
         differences = loop.run()
         for step, kills in loop.kills.items():

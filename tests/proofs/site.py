@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.proofs import checker, world
+from tests.proofs.power import Power
 
 CONFIG = """
 sources:
@@ -36,12 +37,15 @@ class Site:
 
     folder: Path
     workers: int = 1
+    with_power_cuts: bool = False
     expectation: world.Expectation = field(default_factory=world.Expectation)
 
     def __post_init__(self) -> None:
-        self.inbox, self.lake = self.folder / "inbox", self.folder / "lake"
-        self.state, self.sent = self.folder / "state" / "state.db", self.folder / "alerts.jsonl"
-        self.state.parent.mkdir(parents=True)
+        self.data = self.folder / "data"  # everything that the daemons write
+        self.inbox, self.lake = self.folder / "inbox", self.data / "lake"
+        self.state, self.sent = self.data / "state.db", self.data / "alerts.jsonl"
+        self.data.mkdir(parents=True)
+        self.power = Power(self.data, self.folder / "power") if self.with_power_cuts else None
         world.write_rules(self.folder / "rules")
         self.config = self.folder / "ingestd.yml"
         self.config.write_text(
@@ -62,9 +66,9 @@ class Site:
         self.expectation.event_ids |= wanted.event_ids
         self.expectation.matches += wanted.matches
 
-    def start(self, failpoint: str = "", environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(self, failpoint: str = "") -> subprocess.Popen[bytes]:
         """A daemon that drains what is there and stops; armed with a failpoint if one is given."""
-        env = {**os.environ, **(environment or {}), "INGESTD_FAILPOINT": failpoint}
+        env = {**os.environ, **(self.power.environment if self.power else {}), "INGESTD_FAILPOINT": failpoint}
         log = (self.folder / "daemon.log").open("ab")
         command = [sys.executable, "-m", "ingestd", "run", "--once", "--no-progress", "-c", str(self.config)]
         return subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=self.folder)

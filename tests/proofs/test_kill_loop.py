@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,18 @@ def test_one_kill_at_each_step_loses_and_doubles_nothing(tmp_path: Path) -> None
     assert {step for step in failpoints.NAMES if loop.kills[step]} == set(failpoints.NAMES)
 
 
+def test_a_power_cut_at_steps_of_the_protocol_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """The same under a file layer that forgets what was not synced."""
+    loop = KillLoop(Site(tmp_path / "site", with_power_cuts=True), replace(SMALL, seed=8, random_kills=1))
+    assert loop.run() == [], loop.site.log_tail()
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("power_cuts", [False, True], ids=["kills", "power-cuts"])
 @pytest.mark.parametrize("daemons", [1, 3])
-def test_five_kills_at_each_step_and_fifty_at_random_lose_and_double_nothing(tmp_path: Path, daemons: int) -> None:
+def test_five_kills_at_each_step_and_fifty_at_random_lose_and_double_nothing(
+    tmp_path: Path, daemons: int, power_cuts: bool
+) -> None:
     """The full figures: 300,000 records, for one daemon and for three on one SQLite."""
     figures = Figures(
         seed=daemons,
@@ -35,6 +45,6 @@ def test_five_kills_at_each_step_and_fifty_at_random_lose_and_double_nothing(tmp
         random_kills=50,
         daemons=daemons,
     )
-    loop = KillLoop(Site(tmp_path / "site"), figures)
+    loop = KillLoop(Site(tmp_path / "site", with_power_cuts=power_cuts), figures)
     assert loop.run() == [], loop.site.log_tail()
     assert all(loop.kills[step] >= 5 for step in failpoints.NAMES)
