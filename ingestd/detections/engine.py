@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
 
 from ingestd.detections import failure, guards, returns
 from ingestd.detections.event import PantherEvent
@@ -14,23 +16,38 @@ from ingestd.detections.watch import Watch
 from ingestd.errors import RuleTimeout
 from ingestd.model import Match
 
+Routing = Literal["on", "off", "verify"]
 _NOTHING: frozenset[str] = frozenset()
+_MAX_PLANS = 10_000
+_MAX_MISSED = 1_000
+
+
+class Missed(msgspec.Struct, frozen=True, kw_only=True):
+    """Routing would have left out a rule that had something to say: a bug of ours."""
+
+    detection_id: str
+    row_id: str
+    kind: str
 
 
 class Engine:
     """Evaluates events. One per child; not for use by several threads, because a rule's functions pass values
     to each other through globals of their module."""
 
-    def __init__(self, detections: DetectionSet, watch: Watch, *, routing: bool = True) -> None:
+    def __init__(self, detections: DetectionSet, watch: Watch, *, routing: Routing = "on") -> None:
         self.detections = detections
         self.watch = watch
         self.suspended: set[str] = set()
         """Ids of rules not to run until reload."""
         self.timeouts: dict[str, int] = {}
         """How often each rule ran out of time since `take_timeouts`."""
-        self._guards = analyse_all(detections) if routing else {}
+        self.missed: list[Missed] = []
+        """With `routing="verify"`, which runs everything: what routing would have missed."""
+        self._routing = routing
+        self._guards = {} if routing == "off" else analyse_all(detections)
         self._last: Runnable | None = None
         self._plans: dict[str, Plan | None] = {}
+        self._policies: dict[str, tuple[Runnable, ...]] = {}
         for log_type in detections.log_types:
             self._plan(log_type)
 
@@ -41,18 +58,54 @@ class Engine:
         if plan is None:
             return []
         view = PantherEvent(event, plan.data_model)
+        if self._routing == "verify":
+            return self._verify(plan, view, event, log_type, skip)
         # In careful mode the rules, and what they ask of data models, run one by one and are named beforehand.
         careful = skip or self.watch.before_call is not None
         runnables = plan.runnables if careful else plan.candidates(view)
+        return self._evaluate(runnables, view, event, log_type, skip) if runnables else []
+
+    def check(self, resource: dict[str, Any], resource_type: str, skip: frozenset[str] = _NOTHING) -> list[Match]:
+        """Policies that a resource snapshot violates, and error matches; otherwise as `evaluate`. A match's
+        `log_type` is the resource type and its `resource` the resource's id."""
+        if resource_type not in self._policies:
+            if len(self._policies) >= _MAX_PLANS:
+                self._policies.clear()
+            self._policies[resource_type] = self.detections.for_resource_type(resource_type)
+        name = (
+            resource.get("ResourceId") or resource.get("Arn") or resource.get("Id") or resource.get("p_row_id") or ""
+        )
+        matches = self._evaluate(self._policies[resource_type], resource, resource, resource_type, skip)
+        return [msgspec.structs.replace(match, resource=str(name)) for match in matches]
+
+    def policies_for(self, resource_type: str) -> tuple[str, ...]:
+        """Ids of the policies that `check` applies: those of them that give no match are complied with."""
+        return tuple(item.id for item in self.detections.for_resource_type(resource_type))
+
+    def killed(self, detection_id: str, event: dict[str, Any], log_type: str) -> Match | None:
+        """The error match for a rule that took a worker down on this event; None for an id not loaded."""
+        runnable = self.detections.runnables.get(detection_id)
+        if runnable is None:
+            return None
+        title = f"{detection_id} ended the worker process that ran it; it was not run on this record again"
+        return runnable.plain_error(event, log_type, dedup="WorkerKilled", title=title)
+
+    def take_timeouts(self) -> dict[str, int]:
+        """How often each rule ran out of time since the last call."""
+        taken, self.timeouts = self.timeouts, {}
+        return taken
+
+    # --- running
+
+    def _evaluate(
+        self, runnables: Sequence[Runnable], view: Any, event: dict[str, Any], log_type: str, skip: frozenset[str]
+    ) -> list[Match]:
         if skip or self.suspended:
-            runnables = tuple(item for item in runnables if item.id not in skip and item.id not in self.suspended)
-        if not runnables:
-            return []
+            runnables = [item for item in runnables if item.id not in skip and item.id not in self.suspended]
         matches: list[Match] = []
         queue = iter(runnables)
-        # Each exception ends one rule and the loop, which goes on with the next rule: a loop without a
-        # try inside costs less, and most events raise nothing.
         while True:
+            # An exception ends one rule and this loop's turn; the next turn goes on with the next rule.
             try:
                 if not self._run(queue, view, event, log_type, matches):
                     return matches
@@ -60,12 +113,7 @@ class Engine:
                 matches.append(self._cut_short(error, event, log_type))
 
     def _run(
-        self,
-        queue: Iterator[Runnable],
-        view: PantherEvent,
-        event: dict[str, Any],
-        log_type: str,
-        matches: list[Match],
+        self, queue: Iterator[Runnable], view: Any, event: dict[str, Any], log_type: str, matches: list[Match]
     ) -> bool:
         """Run rules until the queue is empty (False) or one has failed (True)."""
         watch = self.watch
@@ -77,10 +125,7 @@ class Engine:
                     before_call(runnable.id)
                 watch.serial += 1
                 watch.running = runnable.id
-                if (runnable.filter is None or runnable.filter(view)) and (
-                    (said := runnable.decide(view)) is not False
-                ):
-                    returns.verdict(runnable.id, "rule", said)
+                if runnable.alerts(view):
                     match = runnable.match(view, event, log_type, self._timed_out)
                     watch.running = None
                     matches.append(match)
@@ -118,23 +163,23 @@ class Engine:
         failure.forget(error)
         return runnable.plain_error(event, log_type, dedup=name, title=f"{name}()")
 
-    def killed(self, detection_id: str, event: dict[str, Any], log_type: str) -> Match | None:
-        """The error match for a rule that took a worker down on this event; None for an id not loaded."""
-        runnable = self.detections.runnables.get(detection_id)
-        if runnable is None:
-            return None
-        title = f"{detection_id} ended the worker process that ran it; it was not run on this record again"
-        return runnable.plain_error(event, log_type, dedup="WorkerKilled", title=title)
-
-    def take_timeouts(self) -> dict[str, int]:
-        """How often each rule ran out of time since the last call."""
-        taken, self.timeouts = self.timeouts, {}
-        return taken
-
     def _timed_out(self) -> None:
         name = self.watch.running
         if name is not None:
             self.timeouts[name] = self.timeouts.get(name, 0) + 1
+
+    # --- routing
+
+    def _verify(
+        self, plan: Plan, view: PantherEvent, event: dict[str, Any], log_type: str, skip: frozenset[str]
+    ) -> list[Match]:
+        """Run everything; note the matches of rules that routing would have left out."""
+        chosen = {item.id for item in plan.candidates(PantherEvent(event, plan.data_model))}
+        matches = self._evaluate(plan.runnables, view, event, log_type, skip)
+        for match in matches:
+            if match.detection_id not in chosen and len(self.missed) < _MAX_MISSED:
+                self.missed.append(Missed(detection_id=match.detection_id, row_id=match.row_id, kind=match.kind))
+        return matches
 
     def _plan(self, log_type: str) -> Plan | None:
         runnables = self.detections.for_log_type(log_type)
@@ -142,6 +187,6 @@ class Engine:
         if runnables:
             formulas = [self._guards.get(runnable.id, guards.TRUE) for runnable in runnables]
             plan = Plan(runnables, self.detections.data_models.get(log_type), formulas, self.watch)
-        if len(self._plans) < 10_000:  # a log type is a name from our own schemas; a bound all the same
+        if len(self._plans) < _MAX_PLANS:  # a log type is a name from our own schemas; a bound all the same
             self._plans[log_type] = plan
         return plan

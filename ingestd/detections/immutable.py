@@ -68,12 +68,28 @@ class _Lookups(dict[Any, Any]):
         return found
 
 
+_folded: dict[tuple[Any, ...], dict[str, Any]] = {}
+"""Foldings made so far, by keys: events of a log type come in few shapes, and folding costs more than finding."""
+_MAX_FOLDED = 2_048
+_MAX_KEPT = 4_096
+"""Characters of all keys together, beyond which a folding is not kept."""
+
+
 def _fold(container: dict[Any, Any]) -> dict[str, Any]:
     """Lower-case key to the first key that it stands for."""
-    try:
-        return dict(zip(map(str.lower, reversed(container)), reversed(container), strict=True))
-    except TypeError:  # a key that is no text, which JSON does not have and a test's sample may
-        return _fold({key: None for key in container if isinstance(key, str)})
+    keys = tuple(container)
+    known = _folded.get(keys)
+    if known is not None:
+        return known
+    names: dict[str, Any] = {}
+    for key in keys:
+        if isinstance(key, str):  # in JSON they all are; in a test's sample they may not be
+            names.setdefault(key.lower(), key)
+    if sum(map(len, names)) <= _MAX_KEPT:
+        if len(_folded) >= _MAX_FOLDED:
+            _folded.clear()
+        _folded[keys] = names
+    return names
 
 
 class ImmutableCaseInsensitiveDict(Mapping[str, Any]):

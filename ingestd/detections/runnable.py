@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 class Runnable:
     """A detection and its functions. Policies get the plain resource where rules get the event."""
 
-    __slots__ = ("_asked", "decide", "detection", "filter", "functions", "id", "module")
+    __slots__ = ("_asked", "_is_policy", "decide", "detection", "filter", "functions", "id", "module")
 
     def __init__(self, detection: Detection, decide: Function, functions: dict[str, Function]) -> None:
         self.id = detection.id
@@ -49,6 +49,7 @@ class Runnable:
         self.decide = decide
         """`rule` or `policy` as the author wrote it: what it returns is not checked yet."""
         self.functions = functions
+        self._is_policy = detection.kind == "policy"
         fixed = {"severity"} if detection.severity_is_final else set()
         fixed |= {"destinations"} if detection.destinations_are_final else set()
         self._asked = [
@@ -71,6 +72,15 @@ class Runnable:
         runnable = cls(detection, decide, functions)
         runnable.module = module
         return runnable
+
+    def alerts(self, event: Any) -> bool:
+        """Whether the detection says that this event, or resource, is one to alert on. Raises what it raises."""
+        if self.filter is not None and not self.filter(event):
+            return False
+        said = self.decide(event)
+        if said is True or said is False:
+            return said is not self._is_policy  # a policy says whether all is well
+        return returns.verdict(self.id, self.detection.function, said)
 
     def ask(self, name: str, event: Any) -> Answer | None:
         """Run one alert function; None if the detection does not have it. Never raises."""
@@ -101,7 +111,7 @@ class Runnable:
         if "alert_context" in failed:
             context = returns.context_error(failure.shown(failed["alert_context"]))
         return Match(
-            kind="policy" if detection.kind == "policy" else "rule",
+            kind="policy" if self._is_policy else "rule",
             detection_id=detection.id,
             row_id=_text(origin.get("p_row_id")),
             log_type=log_type,
