@@ -32,6 +32,10 @@ class Asks(Enum):
     RAISES = 3
 
 
+ODD = frozenset({Asks.FALSY_NOT_FALSE, Asks.RAISES})
+"""What seldom happens: `event.get("a") and …` gives None, `event.get("a") in NAMES` meets a list."""
+
+
 class Atom(NamedTuple):
     """One question about one field."""
 
@@ -42,7 +46,7 @@ class Atom(NamedTuple):
 class Formula:
     """A monotone formula: true, false, an atom, or all or any of its parts."""
 
-    __slots__ = ("atom", "fields", "kind", "parts", "raising")
+    __slots__ = ("atom", "fields", "kind", "odd", "parts")
 
     def __init__(self, kind: str, atom: Atom | None = None, parts: tuple[Formula, ...] = ()) -> None:
         self.kind = kind
@@ -51,14 +55,14 @@ class Formula:
         self.parts = parts
         self.fields: frozenset[Field] = frozenset()
         """The fields that it asks about."""
-        self.raising: frozenset[Field] = frozenset()
-        """The fields of which it asks whether an expression raises."""
+        self.odd: frozenset[Field] = frozenset()
+        """The fields of which it asks something odd."""
         if atom is not None:
             self.fields = atom.expression.fields
-            self.raising = self.fields if atom.asks is Asks.RAISES else frozenset()
+            self.odd = self.fields if atom.asks in ODD else frozenset()
         elif parts:
             self.fields = frozenset().union(*(part.fields for part in parts))
-            self.raising = frozenset().union(*(part.raising for part in parts))
+            self.odd = frozenset().union(*(part.odd for part in parts))
 
 
 TRUE = Formula("true")
@@ -385,16 +389,16 @@ def atoms(formula: Formula, field: Field) -> list[Atom]:
 
 class Said(NamedTuple):
     """What one value of one field says about a formula, everything about other fields being taken as true, except
-    that expressions of some of them are known not to raise."""
+    that nothing odd is true of some of them."""
 
     calm: bool
-    """It can be true if no expression of another field raises."""
+    """It can be true if nothing odd is true of any other field."""
     watched: bool
-    """It can be true if no expression of a watched field raises."""
+    """It can be true if nothing odd is true of a watched field."""
     at_all: bool
     """It can be true."""
-    raises: bool
-    """An expression of this field raises on the value."""
+    odd: bool
+    """Something odd is true of this value."""
 
 
 class Projection:
@@ -403,18 +407,18 @@ class Projection:
     def __init__(self, formula: Formula, field: Field) -> None:
         self._formula = formula
         self._field = field
-        self._raising = [atom.expression for atom in atoms(formula, field) if atom.asks is Asks.RAISES]
+        self._odd = [atom for atom in atoms(formula, field) if atom.asks in ODD]
 
     def __call__(self, value: Any, watched: frozenset[Field]) -> Said:
         """What `value`, which may be `Absent`, says."""
         known: dict[int, Answers] = {}
-        # Every expression counts here, though it be in a part of an `or` that is not reached.
-        raises = any(self._answer(expression, value, known)[Asks.RAISES.value] for expression in self._raising)
+        # Every question counts here, though it be in a part of an `or` that is not reached.
+        odd = any(self._answer(atom.expression, value, known)[atom.asks.value] for atom in self._odd)
         return Said(
-            self._holds(self._formula, value, known, self._formula.raising),
+            self._holds(self._formula, value, known, self._formula.odd),
             self._holds(self._formula, value, known, watched),
             self._holds(self._formula, value, known, frozenset()),
-            raises,
+            odd,
         )
 
     @staticmethod
@@ -425,13 +429,13 @@ class Projection:
         return answer
 
     def _holds(self, part: Formula, value: Any, known: dict[int, Answers], calm: frozenset[Field]) -> bool:
-        """Whether the part can be true, expressions of the `calm` fields not raising."""
-        if self._field not in part.fields and not (part.raising and calm):
+        """Whether the part can be true, nothing odd being true of the `calm` fields."""
+        if self._field not in part.fields and not (part.odd and calm):
             return part is not FALSE
         if part.atom is not None:
             expression, asks = part.atom
             if self._field not in part.fields:
-                return asks is not Asks.RAISES or not part.fields <= calm
+                return asks not in ODD or not part.fields <= calm
             return self._answer(expression, value, known)[asks.value]
         if part.kind == "and":
             return all(self._holds(inner, value, known, calm) for inner in part.parts)

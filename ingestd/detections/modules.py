@@ -70,7 +70,7 @@ class Helpers(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         file = self.files[name]
         earlier = self.failed.get(name)
         if earlier is not None:
-            raise _HelperError(str(earlier), name=name)
+            raise _HelperError(str(earlier), name=earlier.helper or name)
         module.__file__ = str(file)
         try:
             _execute(module, file)

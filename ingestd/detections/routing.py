@@ -5,9 +5,9 @@ Each rule has a formula that is false only for events on which the rule returns 
 not rule out; an event's candidates are the bits that are left when the integers of its fields are joined. Values
 are looked up as rules look them up, so a key in another case, or a missing key with a default, comes out the same.
 
-A rule that raises on a value must run to raise. Most expressions raise on odd values only (`in` on a list,
-`startswith` on null), so each field keeps three sets: the rules left if nothing raises anywhere, the rules left
-in any case, and the rules that raise on this very value.
+A rule that raises on a value must run to raise, and one that returns None must run to be reported. That is true of
+odd values only (`in` on a list, `startswith` on null), so besides the rules left in any case each field keeps the
+rules left if nothing odd is true of other fields, and the rules of which something odd is true for this very value.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Left(NamedTuple):
     """What one value of one field leaves, as bits of rules."""
 
     calm: int
-    """Rules not ruled out if no expression of any field raises."""
+    """Rules not ruled out if nothing odd is true of any other field."""
     watched: int
-    """Rules not ruled out if no expression of a telling field raises, though others may."""
+    """Rules not ruled out if nothing odd is true of the telling fields."""
     at_all: int
-    """Rules not ruled out whatever raises."""
-    raising: int
-    """Rules of which an expression raises on this value."""
+    """Rules not ruled out whatever is true of other fields."""
+    odd: int
+    """Rules of which something odd is true for this value."""
 
 
 def analyse_all(detections: DetectionSet) -> dict[str, Formula]:
@@ -103,7 +103,7 @@ class Plan:
     def candidates(self, event: PantherEvent) -> tuple[Runnable, ...]:
         """The rules to run, in their order."""
         calm = watched = at_all = self._everything
-        raising = 0
+        odd = 0
         for read, tables, unknown in self._looks:
             value = read(event)
             table = tables.get(type(value))
@@ -111,13 +111,13 @@ class Plan:
             calm &= left[0]
             watched &= left[1]
             at_all &= left[2]
-            raising |= left[3]
-        doubtful = watched & ~(calm | raising)
+            odd |= left[3]
+        doubtful = watched & ~(calm | odd)
         if doubtful:
-            # What the telling fields say rules these out, unless an expression of another field raises.
+            # What the telling fields say rules these out, unless something odd is true of another field.
             for index in self._others.get(doubtful) or self._other_fields(doubtful):
-                raising |= index.look(event)[3]
-        bits = calm | (raising & at_all)
+                odd |= index.look(event)[3]
+        bits = calm | (odd & at_all)
         chosen = self._chosen.get(bits)
         return self._choose(bits) if chosen is None else chosen
 
@@ -130,7 +130,7 @@ class Plan:
 
     def _other_fields(self, doubtful: int) -> tuple[_Index, ...]:
         fields = frozenset[Field]().union(
-            *(formula.raising for number, formula in enumerate(self._formulas) if doubtful >> number & 1)
+            *(formula.odd for number, formula in enumerate(self._formulas) if doubtful >> number & 1)
         )
         if len(self._others) >= _MAX_PLANS:
             self._others.clear()
@@ -190,7 +190,7 @@ class _Index:
         everything = (1 << len(formulas)) - 1
         self._unconcerned = everything & ~concerned
         self.unknown = Left(everything, everything, everything, concerned)
-        """For values of other types, floats and containers: they rule nothing out, and may make rules raise."""
+        """For floats and containers: they rule nothing out, and anything odd may be true of them."""
         self.tables: dict[type, dict[Any, Left]] = {
             str: _Texts(self, formulas),
             int: _Numbers(self),
@@ -208,15 +208,15 @@ class _Index:
     def left_by(self, value: Any, only: int = -1) -> Left:
         """The rules that `value` leaves, among those in `only`."""
         calm = watched = at_all = self._unconcerned
-        raising = 0
+        odd = 0
         for bit, projection in self._projections:
             if bit & only:
                 says = projection(value, self._telling)
                 calm |= bit * says.calm
                 watched |= bit * says.watched
                 at_all |= bit * says.at_all
-                raising |= bit * says.raises
-        return Left(calm, watched, at_all, raising)
+                odd |= bit * says.odd
+        return Left(calm, watched, at_all, odd)
 
 
 class _Texts(dict[str, Left]):
