@@ -1,4 +1,4 @@
-"""Names of fields as columns: characters other than letters, digits, `_` and `-` are spelled out."""
+"""Names of fields as columns: special characters are spelled out."""
 
 from __future__ import annotations
 
@@ -21,18 +21,12 @@ _WORDS = {
     "~": "tilde",
     "=": "eq",
 }
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
-_PIECES = re.compile(r"[A-Za-z0-9_-]+|.", re.DOTALL)
-
-
-def is_plain(name: str) -> bool:
-    """Whether `name` is a column name as it stands."""
-    return _PLAIN.match(name) is not None
+_SPECIAL = re.compile("[" + re.escape("".join(_WORDS)) + "]")
+_PIECES = re.compile(f"{_SPECIAL.pattern}|[^{_SPECIAL.pattern[1:-1]}]+")
 
 
 def column_name(name: str) -> str:
-    """`@timestamp` → `at_sign_timestamp`; a character without a word of its own separates, as `_`."""
-    if _PLAIN.match(name):
+    """`@timestamp` → `at_sign_timestamp`. Characters without a word of their own stay: rules read such keys."""
+    if _SPECIAL.search(name) is None:
         return name
-    words = (_WORDS.get(piece, piece) for piece in _PIECES.findall(name))
-    return "_".join(word for word in words if _PLAIN.match(word)) or "_"
+    return "_".join(_WORDS.get(piece, piece) for piece in _PIECES.findall(name))
