@@ -87,7 +87,7 @@ class Child:
         self._clock = RuleClock(stages.watch, board, settings.rule_seconds, settings.rule_wall_seconds)
         self._memory = MemoryLimit(settings.memory_bytes)
         self._work = Work(
-            stages, settings, board, self._emit, spent=self._spent, note=self._note, stage_seconds=self._stage_seconds
+            stages, settings, board, self._emit, spent=self._spent, note=self._note, stage_shares=self._stage_shares
         )
         stages.connect(self._ask)
 
@@ -214,13 +214,11 @@ class Child:
             give_up(self._board, Blame.NONE)  # a bystander may be the one who noticed: look closely
         give_up(self._board, Blame.MEMORY, rule or self._noted)
 
-    def _stage_seconds(self) -> dict[str, float]:
+    def _stage_shares(self) -> dict[str, float]:
         samples, self._clock.samples = self._clock.samples, [0] * len(Phase)
-        return {
-            phase.name.lower(): count * self._clock.tick_seconds
-            for phase, count in zip(Phase, samples, strict=True)
-            if count and phase is not Phase.IDLE
-        }
+        working = {phase: samples[phase] for phase in (Phase.FRAME, Phase.READ, Phase.DETECT, Phase.BUILD)}
+        total = sum(working.values())
+        return {phase.name.lower(): count / total for phase, count in working.items() if count}
 
     # --- the detections' requests ---------------------------------------------------------------------------
 

@@ -19,12 +19,10 @@ SUSPENDED = "RuleSuspended"
 class Collector:
     """Everything since the last result. `builder` and `newest` are open to the inner loop."""
 
-    def __init__(
-        self, stages: Stages, settings: ChildSettings, stage_seconds: Callable[[], dict[str, float]]
-    ) -> None:
+    def __init__(self, stages: Stages, settings: ChildSettings, stage_shares: Callable[[], dict[str, float]]) -> None:
         self._stages = stages
         self._settings = settings
-        self._stage_seconds = stage_seconds
+        self._stage_shares = stage_shares
         self._touched: dict[int, Reading] = {}
         self._matches: list[Match] = []
         self._missed: dict[tuple[int, str], Event] = {}
@@ -97,7 +95,7 @@ class Collector:
             counts=_counts(readings),
             rule_timeouts=self._stages.engine.take_timeouts(),
             cpu_seconds=cpu - before,
-            stage_seconds=self._stage_seconds(),
+            stage_seconds={stage: share * (cpu - before) for stage, share in self._stage_shares().items()},
             last_event_time={log_type: _seconds(text) for log_type, text in self.newest.items()},
         )
         self._cpu = cpu

@@ -67,11 +67,6 @@ class RuleClock:
         """Ticks seen in each phase since the owner last took them: where the time goes."""
         signal.signal(signal.SIGALRM, self._on_tick)
 
-    @property
-    def tick_seconds(self) -> float:
-        """Time between two samples."""
-        return self._tick
-
     def start(self) -> None:
         """Tick from now on."""
         signal.setitimer(signal.ITIMER_REAL, self._tick, self._tick)

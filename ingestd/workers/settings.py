@@ -26,8 +26,8 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     the limit of the detection cannot: a call into C that never returns."""
     load_seconds: float = 120.0
     """Time to load schemas and detections."""
-    objects_per_worker: int = 64
-    """Objects that a child may have open at once."""
+    objects_per_worker: int = 256
+    """Objects that a child may have open at once. Small ones share a batch only if that many of them are there."""
     in_flight_bytes: int = 64 * MIB
     """Stored bytes that were read and not yet worked on, over all children."""
     flush_rows: int = 4096

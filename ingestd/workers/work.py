@@ -36,6 +36,7 @@ class Work:
 
     `spent(rule)` is called when memory ran out: with the id of a detection that reported a MemoryError, and returns
     when that one gave back what it had taken; or with "" when it is not known where, and does not return.
+    `stage_shares` tells which share of the time went where since its last call.
     `note(rule)` is called in careful mode before each evaluation, and with "" after the last one of a record.
     """
 
@@ -48,7 +49,7 @@ class Work:
         *,
         spent: Callable[[str], None],
         note: Callable[[str], None],
-        stage_seconds: Callable[[], dict[str, float]] = dict,
+        stage_shares: Callable[[], dict[str, float]] = dict,
     ) -> None:
         self._stages = stages
         self._flush_seconds = settings.flush_seconds
@@ -57,7 +58,7 @@ class Work:
         self._emit = emit
         self._spent = spent
         self._note = note
-        self._collector = Collector(stages, settings, stage_seconds)
+        self._collector = Collector(stages, settings, stage_shares)
         self._readings: dict[int, Reading] = {}
         self._ended: list[tuple[int, int, bytes]] = []
         """DONE and CANCELLED messages that wait for the result with the last rows of their object."""

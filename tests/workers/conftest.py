@@ -157,6 +157,13 @@ def pieces(data: bytes, size: int = 1 << 16) -> Callable[[], AsyncIterator[bytes
     return read
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that nobody tells us."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - it happens in another process, or deep inside the pool
+            await asyncio.sleep(0.002)
+
+
 async def run_all(house: House, objects: dict[str, bytes]) -> Sequence[ObjectDone]:
     """All objects at once."""
     return await asyncio.gather(*(house.run(identity, data) for identity, data in objects.items()))

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from ingestd.decode import Block
-from ingestd.model import ObjectTask
 from ingestd.workers.contracts import Decoder, Event, Read, Session, Stages
 from ingestd.workers.settings import CodeSpec
 from ingestd.workers.stages import build

@@ -13,7 +13,7 @@ import pytest
 
 from ingestd.model import Match, row_id, row_id_prefix
 from tests.workers import fakes
-from tests.workers.conftest import QUICK, House, lines, pieces, record, row_ids_of, run_all
+from tests.workers.conftest import QUICK, House, lines, pieces, record, row_ids_of, run_all, until
 
 SIZES = {f"object {n}": 400 * n for n in range(1, 6)}
 
@@ -22,8 +22,7 @@ async def _killing(house: House, which: str, times: int) -> None:
     """Kill a process of the pool whenever it has returned something since the last time."""
     for n in range(times):
         seen = len(house.results)
-        while len(house.results) == seen:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(house.results) > seen)  # noqa: B023 - awaited before the next round
         pids = house.pool.pids()[which]
         if pids:
             os.kill(pids[n % len(pids)], signal.SIGKILL)

@@ -16,6 +16,12 @@ BAD_RECORD = 123
 BAD_ID = START_OF_B + BAD_RECORD
 OBJECTS = {"a": lines(300), "b": lines(430, START_OF_B), "c": lines(150)}
 
+CATCH_ALL = """
+        while True:
+            try:
+                while True: pass
+            except BaseException: pass
+"""
 RULES = {
     "raises": "raise ValueError('no')",
     "raises_base": "raise BaseException('no')",
@@ -44,7 +50,7 @@ RULES = {
     "raises_what_raises": "raise Hostile()",
     "forks": "import os; os.fork()",
     "closes_files": "import os; os.closerange(3, 256)",
-    "catches_everything": "\n        while True:\n            try:\n                while True: pass\n            except BaseException: pass",
+    "catches_everything": CATCH_ALL,
     "stops_its_timer": "import signal; signal.setitimer(signal.ITIMER_REAL, 0)\n        while True: pass",
 }
 PREAMBLE = """
@@ -60,17 +66,18 @@ class Hostile(Exception):
     __name__ = None
 
 def rule(event):
-    if event["id"] == {at}:
+    if {when}:
         {body}
     return event["id"] % 10 == 0
 """
 
 
-def _write_rules(house: House, bad: dict[str, int]) -> None:
+def _write_rules(house: House, bad: dict[str, str]) -> None:
+    """Two good rules, and bad ones, which misbehave when the expression given is true."""
     house.every("Good.Sevens", 7)
     house.every("Zealous.Elevens", 11)  # one runs before the bad rules, one after
-    for name, at in bad.items():
-        house.rule(f"Mid.{name}", PREAMBLE.format(at=at, body=RULES[name]))
+    for name, when in bad.items():
+        house.rule(f"Mid.{name}", PREAMBLE.format(when=when, body=RULES[name]))
 
 
 def _assert_others_are_untouched(house: House) -> None:
@@ -85,7 +92,7 @@ def _assert_others_are_untouched(house: House) -> None:
 @pytest.mark.parametrize("name", RULES)
 async def test_rule_harms_only_itself(house: House, name: str) -> None:
     """One record on which a rule misbehaves: an error of that rule there, everything else as without it."""
-    _write_rules(house, {name: BAD_ID})
+    _write_rules(house, {name: f"event['id'] == {BAD_ID}"})
     await house.start()
     async with asyncio.timeout(60):
         await run_all(house, OBJECTS)
@@ -97,7 +104,7 @@ async def test_rule_harms_only_itself(house: House, name: str) -> None:
 
 async def test_all_of_them_together(house: House) -> None:
     """All misbehaving rules at once, each on a record of its own: each gets its error, nobody else notices."""
-    _write_rules(house, {name: BAD_ID + 10 * n for n, name in enumerate(RULES)})
+    _write_rules(house, {name: f"event['id'] == {BAD_ID + 10 * n}" for n, name in enumerate(RULES)})
     await house.start()
     async with asyncio.timeout(120):
         await run_all(house, OBJECTS)
@@ -106,3 +113,47 @@ async def test_all_of_them_together(house: House) -> None:
         errors = [error.row_id for error in house.errors(f"Mid.{name}")]
         assert errors == [row_id(row_id_prefix("b"), BAD_RECORD + 10 * n)]
         assert house.matches(f"Mid.{name}") == row_ids_of(SIZES, 10)
+
+
+LARGE = {f"object {n}": 5_000 for n in range(20)}
+"""100,000 events."""
+GOOD = tuple(range(2, 22))
+
+
+def _write_many_good_rules(house: House) -> None:
+    for divisor in GOOD:
+        house.every(f"{'Good' if divisor % 2 else 'Zealous'}.{divisor}", divisor)
+
+
+async def _run_large(house: House) -> None:
+    await house.start()
+    async with asyncio.timeout(240):
+        await run_all(house, {identity: lines(size) for identity, size in LARGE.items()})
+    house.assert_whole(LARGE)
+    for divisor in GOOD:
+        name = f"{'Good' if divisor % 2 else 'Zealous'}.{divisor}"
+        assert house.matches(name) == row_ids_of(LARGE, divisor)
+        assert not house.errors(name)
+    assert not house.rows("rejects")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["event['id'] == 2_345", "event['id'] % 1_000 == 77", "True"])
+@pytest.mark.parametrize("name", RULES)
+async def test_rule_harms_only_itself_among_many(house: House, name: str, when: str) -> None:
+    """100,000 events, 20 good rules, one that misbehaves once per object, now and then, or always."""
+    _write_many_good_rules(house)
+    house.rule(f"Mid.{name}", PREAMBLE.format(when=when, body=RULES[name]))
+    await _run_large(house)
+    assert house.errors(f"Mid.{name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["event['id'] % 1_000 == 77", "True"])
+async def test_all_of_them_together_among_many(house: House, when: str) -> None:
+    """100,000 events, 20 good rules, and all that misbehave at once."""
+    _write_many_good_rules(house)
+    for name, body in RULES.items():
+        house.rule(f"Mid.{name}", PREAMBLE.format(when=when, body=body))
+    await _run_large(house)
+    assert all(house.errors(f"Mid.{name}") for name in RULES)

@@ -14,7 +14,7 @@ from ingestd.model import ChunkResult
 from ingestd.workers.pool import Pool
 from ingestd.workers.settings import PoolSettings
 from tests.workers import fakes
-from tests.workers.conftest import QUICK, House, lines, pieces, record, row_ids_of, run_all
+from tests.workers.conftest import QUICK, House, lines, pieces, record, row_ids_of, run_all, until
 
 
 async def test_every_record_comes_back_once(house: House) -> None:
@@ -234,9 +234,7 @@ async def test_capacity_is_what_can_begin_now(house: House) -> None:
         yield lines(1)
 
     running = [asyncio.create_task(house.pool.run(house.task(f"object {n}"), read)) for n in range(5)]
-    await asyncio.sleep(0)
-    while house.pool.stats().busy < 2:
-        await asyncio.sleep(0)
+    await until(lambda: house.pool.stats().objects == 5)
     assert house.pool.idle_capacity() == 0
     gate.set()
     await asyncio.gather(*running)
@@ -254,8 +252,7 @@ async def test_closed_pool_cuts_off_what_is_under_way(house: House) -> None:
         await never.wait()
 
     running = [asyncio.create_task(house.pool.run(house.task(f"object {n}"), read)) for n in range(4)]
-    while house.pool.stats().busy < 2:
-        await asyncio.sleep(0)
+    await until(lambda: house.pool.stats().busy == 2)
     never_read = house.pool.close(0.05)
     never.set()
     await never_read
