@@ -8,6 +8,7 @@ rest given back; alerts that are due are sent; then everything closes.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -28,13 +29,15 @@ from ingestd.errors import ConfigError, Permanent, Retryable
 from ingestd.lake.files import LocalFiles
 from ingestd.lake.writer import Writer
 from ingestd.ledger import Ledger
-from ingestd.pipeline import Keeper, Pipeline, Shared
+from ingestd.pipeline import Keeper, Pipeline
+from ingestd.reading import Shared
+from ingestd.sources.base import Source
 from ingestd.state.base import State
 from ingestd.state.kv import RuleStore
 from ingestd.state.sqlite import SqliteState
 from ingestd.stores.base import Store
 from ingestd.stores.file import FileStore
-from ingestd.telemetry import health, http, logs, loop, occurrences
+from ingestd.telemetry import catalogue, health, http, logs, loop, occurrences
 from ingestd.workers.pool import Pool
 
 EXIT_OK = 0
@@ -45,6 +48,10 @@ SHARE_FOR_COMMIT = 0.7
 """Part of the shutdown time for reading on; what is left is for the commit, the acknowledgements and the alerts."""
 READING_PER_WORKER = 32
 """Objects opened at once per worker: enough that small ones keep it busy."""
+LOOK_AROUND_SECS = 60.0
+TURNS_PER_SWEEP = 60
+GAUGE_SECS = 1.0
+TURNS_PER_DEPTH = 15
 ONCE_ALERTS_SECS = 60.0
 """How long `run --once` waits for destinations."""
 
@@ -81,8 +88,8 @@ class Daemon:
             )
             await self._until_done(sources)
             await self._drain(sources, once=once)
-        occurrences.daemon_stopped(reason=self._stop_reason)
         logs.flush_folded(everything=True)
+        occurrences.daemon_stopped(reason=self._stop_reason)
         return EXIT_FAILED if self._failed_sources else EXIT_OK
 
     # --- start ----------------------------------------------------------------------------------------------
@@ -95,7 +102,8 @@ class Daemon:
 
         state: State = await asyncio.to_thread(SqliteState.open, root.state.path)
         closing.push_async_callback(state.close)
-        ledger = await Ledger.open(state, root.state.path.parent)
+        dedup = max((source.message_dedup_secs for source in root.sources.values()), default=3600.0)
+        ledger = await Ledger.open(state, root.state.path.parent, message_dedup_secs=dedup)
         closing.push_async_callback(ledger.close)
         self._health.component("state").ok()
 
@@ -112,10 +120,12 @@ class Daemon:
         )
         closing.push_async_callback(self._pool.close)
         await self._pool.start(assembly.code_spec(root))
+        occurrences.code_loaded(self._pool.description)
         self._health.component("workers").ok()
 
         self._build_pipelines(state, ledger, closing)
         self._beside(self._keep_house(alerts, ledger), "housekeeping", closing)
+        self._beside(self._show_gauges(), "gauges", closing)
 
     async def _start_alerts(self, state: State, ledger: Ledger, closing: AsyncExitStack) -> Alerts:
         destinations = {name: assembly.destination(name, self._root) for name in self._root.destinations}
@@ -192,16 +202,36 @@ class Daemon:
         working.cancel()
 
     async def _keep_house(self, alerts: Alerts, ledger: Ledger) -> None:
-        """Forget what is older than the retention, once an hour; look after what dead daemons left."""
+        """Finish what dead daemons left, and now and then forget what is older than the retention."""
         retention = self._root.state.retention_days * DAY_SECS
-        while True:
+        for turn in itertools.count():
             try:
                 await self._writer.recover()
-                await ledger.sweep(retention)
-                await alerts.sweep(retention)
+                if turn % TURNS_PER_SWEEP == 0:
+                    await ledger.sweep(retention)
+                    await alerts.sweep(retention)
             except Retryable as error:
-                occurrences.retrying("daemon", error, in_secs=3600.0)
-            await asyncio.sleep(3600.0)
+                occurrences.retrying("daemon", error, in_secs=LOOK_AROUND_SECS)
+            await asyncio.sleep(LOOK_AROUND_SECS)
+
+    async def _show_gauges(self) -> None:
+        """Keep the gauges that only someone who asks can set."""
+        for turn in itertools.count():
+            pool = self._pool.stats()
+            for state, count in (("busy", pool.busy), ("idle", pool.idle), ("starting", pool.starting)):
+                catalogue.WORKERS.labels(state=state).set(count)
+            if turn % TURNS_PER_DEPTH == 0:
+                for pipeline in self._pipelines:
+                    await self._show_depth(pipeline.source)
+            await asyncio.sleep(GAUGE_SECS)
+
+    async def _show_depth(self, source: Source) -> None:
+        try:
+            depth = await source.depth()
+        except Retryable:
+            return  # the receiver meets the same trouble, and tells of it
+        if depth is not None:
+            catalogue.QUEUE_DEPTH.labels(source=source.name).set(depth)
 
     # --- stop -----------------------------------------------------------------------------------------------
 

@@ -164,9 +164,9 @@ class Ledger:
             await asyncio.wait_for(ended.wait(), timeout_secs)
 
     async def growth(self, url: str) -> Growth | None:
-        """What was read last at the URL of an object claimed with `may_grow`, if reading can go on after it."""
+        """What was read last at the URL of an object claimed with `may_grow`."""
         row = await self._state.read(lambda tx: objects.newest_done_at(tx, _printable(url)))
-        return Growth(identity=row.identity, size=row.plain_bytes) if row and claims.is_resumable(row) else None
+        return Growth(identity=row.identity, size=row.stored_bytes) if row and row.stored_bytes else None
 
     async def release(self, identity: str) -> None:
         """End the claim without a result; nothing is counted. Without a claim nothing happens. Never raises

@@ -214,6 +214,8 @@ class ObjectDone(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     """Ordinals given out so far, i.e. the end of the last span."""
     plain_bytes: int
+    stored_bytes: int = 0
+    """Bytes as stored, in all; set by the parent, who read them."""
     framing: str
     """The framing that was used, so that a re-read counts alike."""
     compression: str = "none"
@@ -243,8 +245,8 @@ class FinishedObject(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     """Ordinals in all, those of earlier reads included."""
     framing: str
     compression: str = "none"
-    plain_bytes: int = 0
-    """Plain bytes in all, those of earlier reads included: where reading goes on if the object grows."""
+    stored_bytes: int = 0
+    """Stored bytes in all, those of earlier reads included: what a grown object has to start with."""
     tail_open: bool = False
     """The last record had no terminator."""
 

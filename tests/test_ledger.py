@@ -66,7 +66,7 @@ def plan(batch_id: str, *ranges: tuple[str, int, int], finished: dict[str, int] 
         batch_id=batch_id,
         ranges=tuple(ObjectRange(identity=identity, first=first, end=end) for identity, first, end in ranges),
         finished=tuple(
-            FinishedObject(identity=identity, records=records, framing="lines", plain_bytes=100 * records)
+            FinishedObject(identity=identity, records=records, framing="lines", stored_bytes=100 * records)
             for identity, records in (finished or {}).items()
         ),
         files=(PlannedFile(staging=f"staging/{batch_id}", final=f"events/{batch_id}", table="events", rows=1),),
@@ -365,15 +365,26 @@ async def test_a_grown_object_waits_for_the_reader_of_the_old_one(ledger: Ledger
     assert (await other.claim(B, source="trail", url="u", grown_from=A)).status == "busy"
 
 
-async def test_a_compressed_object_is_not_resumed(ledger: Ledger) -> None:
-    """There is no place in plain bytes to go on at: its committed ordinals are skipped instead."""
+async def test_a_compressed_object_that_grew_is_read_from_its_start(ledger: Ledger) -> None:
+    """There is no place in its bytes to go on at: its committed ordinals are skipped instead."""
     await ledger.claim(A, source="trail", url="u", may_grow=True)
-    finished = FinishedObject(identity=A, records=7, framing="lines", compression="gzip", plain_bytes=700)
+    finished = FinishedObject(identity=A, records=7, framing="lines", compression="gzip", stored_bytes=700)
     ranges = (ObjectRange(identity=A, first=0, end=7),)
     await commit(ledger, BatchPlan(batch_id="b", ranges=ranges, finished=(finished,)))
-    assert await ledger.growth("u") is None
+    assert await ledger.growth("u") == Growth(identity=A, size=700)
     answer = await ledger.claim(B, source="trail", url="u", grown_from=A)
     assert (answer.skip, answer.first_ordinal, answer.offset) == (((0, 7),), 0, 0)
+
+
+async def test_a_last_record_without_a_terminator_is_read_again_when_the_object_grows(ledger: Ledger) -> None:
+    """What was appended may have continued it: as a whole it is another record, of the grown identity."""
+    await ledger.claim(A, source="trail", url="u", may_grow=True)
+    finished = FinishedObject(identity=A, records=7, framing="lines", stored_bytes=700, tail_open=True)
+    ranges = (ObjectRange(identity=A, first=0, end=7),)
+    await commit(ledger, BatchPlan(batch_id="b", ranges=ranges, finished=(finished,)))
+    answer = await ledger.claim(B, source="trail", url="u", grown_from=A)
+    assert answer.skip == ((0, 6),)
+    assert answer.tail_open
 
 
 # --- messages that are events ---

@@ -57,7 +57,7 @@ class PendingBatch:
             records=done.records,
             framing=done.framing,
             compression=done.compression,
-            plain_bytes=done.plain_bytes,
+            stored_bytes=done.stored_bytes,
             tail_open=done.tail_open,
         )
         self._waiting[identity] = waiting

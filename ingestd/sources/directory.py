@@ -83,8 +83,8 @@ class DirectorySource(Source):
     # --- Source ---
 
     async def receive(self, limit: int, wait_secs: float) -> list[Delivery]:
-        """See `Source`. With `wait_secs` 0, waits for files that are settling, once: the answer is empty only
-        when nothing is there but files that somebody is writing."""
+        """See `Source`. With `wait_secs` 0, waits for files that were given back, and once for those that are
+        settling: the answer is empty only when nothing is there but files that somebody is writing."""
         if not self._started:
             self._watch.start()
             self._started = True
@@ -93,9 +93,11 @@ class DirectorySource(Source):
             self._watch.arrived.clear()
             deliveries = await self._new_or_changed(limit)
             remaining = deadline - self._clock()
-            if deliveries or remaining <= 0:
+            if deliveries:
                 return deliveries
-            if not wait_secs and not self._watch.settling and not self._watch.busy and not self._delayed:
+            if not wait_secs and self._delayed:
+                remaining = self._delayed[0][0] - self._clock()
+            elif remaining <= 0 or (not wait_secs and not self._watch.settling and not self._watch.busy):
                 return []
             await self._until_something(remaining)
 

@@ -132,7 +132,7 @@ def _advanced(row: ObjectRow, batch_id: str, ranges: Sequence[Range], finished: 
             total=finished.records,
             framing=finished.framing,
             compression=finished.compression,
-            plain_bytes=finished.plain_bytes,
+            stored_bytes=finished.stored_bytes,
             tail_open=finished.tail_open,
         )
     return replace(row, done=True, owner=None, attempts=0) if done else row

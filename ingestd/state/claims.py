@@ -11,7 +11,7 @@ from ingestd.state import batches, instances, objects
 from ingestd.state.base import Transaction
 from ingestd.state.instances import Instance
 from ingestd.state.objects import ObjectRow
-from ingestd.state.ranges import covers
+from ingestd.state.ranges import below, covers
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ def claim(tx: Transaction, wish: Wish, now: float) -> Claim | Instance:
             return _granted(row, None)
     row = msgspec.structs.replace(row, owner=wish.epoch, done=False)
     if earlier is not None and not row.committed:
-        row = msgspec.structs.replace(row, committed=earlier.committed, framing=earlier.framing)
+        row = msgspec.structs.replace(row, committed=_inherited(earlier), framing=earlier.framing)
     objects.save(tx, row, now)
     return _granted(row, earlier)
 
@@ -86,6 +86,14 @@ def _holder(tx: Transaction, row: ObjectRow, epoch: int) -> Instance | None:
     return None
 
 
+def _inherited(earlier: ObjectRow) -> tuple[Range, ...]:
+    """What is committed of the object that grew. A last record without a terminator does not count: what was
+    appended may have continued it."""
+    if earlier.tail_open and earlier.total:
+        return below(earlier.committed, earlier.total - 1)
+    return earlier.committed
+
+
 def _granted(row: ObjectRow, earlier: ObjectRow | None) -> Claim:
     answer = Claim(
         status="granted",
@@ -98,7 +106,7 @@ def _granted(row: ObjectRow, earlier: ObjectRow | None) -> Claim:
     if earlier is None or earlier.total is None or not is_resumable(earlier):
         return answer
     return msgspec.structs.replace(
-        answer, first_ordinal=earlier.total, offset=earlier.plain_bytes, tail_open=earlier.tail_open
+        answer, first_ordinal=earlier.total, offset=earlier.stored_bytes, tail_open=earlier.tail_open
     )
 
 

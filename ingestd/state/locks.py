@@ -19,11 +19,16 @@ class HeldLock:
 
     @classmethod
     def take(cls, folder: Path) -> Self:
-        """Create a file with a new name in `folder` and lock it."""
+        """Create a file with a new name in `folder` and lock it. The file outlasts a power cut, after which it is
+        free: a file that has vanished would leave the dead process's claims until its lease is over."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / f"{secrets.token_hex(8)}.lock"
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for place in (folder, folder.parent):
+            entries = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.fsync(entries)
+            os.close(entries)
         return cls(path, descriptor)
 
     def release(self) -> None:

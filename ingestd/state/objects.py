@@ -26,7 +26,7 @@ TABLES = (
         total BIGINT,
         framing TEXT,
         compression TEXT NOT NULL,
-        plain_bytes BIGINT NOT NULL,
+        stored_bytes BIGINT NOT NULL,
         tail_open BIGINT NOT NULL,
         touched_at DOUBLE PRECISION NOT NULL
     )
@@ -52,11 +52,13 @@ class ObjectRow(msgspec.Struct, frozen=True):
     """Ordinals in all when it was last read to its end; None when nobody has."""
     framing: str | None = None
     compression: str = "none"
-    plain_bytes: int = 0
+    stored_bytes: int = 0
     tail_open: bool = False
 
 
-_COLUMNS = "identity, owner, done, attempts, committed, prepared, total, framing, compression, plain_bytes, tail_open"
+_COLUMNS = (
+    "identity, owner, done, attempts, committed, prepared, total, framing, compression, stored_bytes, tail_open"
+)
 _FIND = f"SELECT {_COLUMNS} FROM objects WHERE identity = :identity"  # noqa: S608 - our own column names
 _NEWEST = f"""
     SELECT {_COLUMNS} FROM objects WHERE url = :url AND may_grow = 1 AND done = 1 ORDER BY touched_at DESC LIMIT 1
@@ -64,7 +66,7 @@ _NEWEST = f"""
 _SAVE = """
     UPDATE objects SET owner = :owner, done = :done, attempts = :attempts, committed = :committed,
         prepared = :prepared, total = :total, framing = :framing, compression = :compression,
-        plain_bytes = :plain_bytes, tail_open = :tail_open, touched_at = :now
+        stored_bytes = :stored_bytes, tail_open = :tail_open, touched_at = :now
     WHERE identity = :identity
 """
 _committed = msgspec.json.Decoder(tuple[Range, ...])
@@ -76,7 +78,7 @@ def _text(value: object) -> str:
 
 
 def _row(columns: Row) -> ObjectRow:
-    identity, owner, done, attempts, committed, prepared, total, framing, compression, plain_bytes, tail = columns
+    identity, owner, done, attempts, committed, prepared, total, framing, compression, stored_bytes, tail = columns
     return ObjectRow(
         identity=identity,
         owner=owner,
@@ -87,7 +89,7 @@ def _row(columns: Row) -> ObjectRow:
         total=total,
         framing=framing,
         compression=compression,
-        plain_bytes=plain_bytes,
+        stored_bytes=stored_bytes,
         tail_open=bool(tail),
     )
 

@@ -35,6 +35,11 @@ def self_overlap(ranges: Iterable[Range]) -> bool:
     return False
 
 
+def below(ranges: Sequence[Range], end: int) -> tuple[Range, ...]:
+    """The ordinals of merged `ranges` that are less than `end`."""
+    return tuple((first, min(last, end)) for first, last in ranges if first < end)
+
+
 def covers(ranges: Sequence[Range], total: int) -> bool:
     """Whether merged `ranges` hold every ordinal of `[0, total)`."""
     return total == 0 or bool(ranges and ranges[0][0] == 0 and ranges[0][1] >= total)

@@ -250,12 +250,11 @@ def worker_started(pid: int) -> None:
     _log.debug("worker ready", pid=pid)
 
 
-def code_loaded(detections: int, log_types: int, *, version: str, seconds: float) -> None:
-    """The workers' code is loaded and warm."""
-    metrics.DETECTIONS.labels(state="loaded").set(detections)
+def code_loaded(description: Mapping[str, str | int | float]) -> None:
+    """The workers' code is loaded and warm; the description says how many detections and log types, and how fast."""
+    metrics.DETECTIONS.labels(state="loaded").set(float(description.get("detections", 0)))
     metrics.DETECTIONS.labels(state="suspended").set(0)
-    fields = {"detections": detections, "log_types": log_types, "version": version, "seconds": round(seconds, 3)}
-    _log.info("detections and schemas loaded", **fields)
+    _log.info("detections and schemas loaded", **description)
 
 
 # --- alerts -------------------------------------------------------------------------------------------------

@@ -204,6 +204,16 @@ async def test_without_waiting_the_source_is_empty_only_when_nothing_settles(inb
     await source.close()
 
 
+async def test_without_waiting_a_file_that_was_given_back_comes_again(inbox: Path, state: MemoryState) -> None:
+    """`run --once` does not end while another daemon's file may become its own."""
+    (inbox / "a.log").write_text("x")
+    source = _source(inbox, state, Clock(), settle_secs=0)
+    held = await source.receive(10, 0.0)
+    await source.nack(held, delay_secs=0.2)
+    assert _paths(await source.receive(10, 0.0)) == ["a.log"]
+    await source.close()
+
+
 async def test_ten_thousand_files_are_walked_once(
     inbox: Path, state: MemoryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ VALUES: dict[str, Any] = {
     "ObjectDone": DONE,
     "ChunkResult": ChunkResult(spans=()),
     "Iterable[Problem | str]": [Problem("bad")],
+    "Mapping[str, str | int | float]": {"detections": 3},
     "Severity": "LOW",
     "Stage": "read",
     "RestartReason": "died",

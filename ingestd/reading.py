@@ -1,0 +1,177 @@
+"""One object on its way: opened, claimed, read by a child, committed to the lake.
+
+An object that two messages of this process name is read once; the second message waits for the first one's commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import msgspec
+
+from ingestd.config.models import SourceConfig
+from ingestd.errors import Permanent, Retryable, Superseded
+from ingestd.lake.writer import Writer
+from ingestd.ledger import Claim, Ledger
+from ingestd.model import Identity, ObjectDone, ObjectRef, ObjectTask, Route
+from ingestd.routes import route_for
+from ingestd.stores.base import OpenObject, Store
+from ingestd.telemetry import occurrences
+from ingestd.workers.pool import Pool
+
+BUSY_SECS = 2.0
+"""When to look again at an object that another daemon is reading."""
+
+Commit = asyncio.Future[None]
+"""Resolved when every record of an object is in the lake; fails with `Retryable` when it has to be read again."""
+
+_task_numbers = itertools.count(1)
+
+
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pipelines of all sources share."""
+
+    stores: Mapping[str, Store]
+    ledger: Ledger
+    pool: Pool
+    writer: Writer
+    committing: dict[str, Commit] = {}
+    """Identity → commit of the objects under way in this process."""
+
+
+class Reading:
+    """Reads the objects of one source."""
+
+    def __init__(self, source: str, config: SourceConfig, shared: Shared) -> None:
+        self._source = source
+        self._label = config.label or source
+        self._routes = config.to_routes()
+        self._shared = shared
+        self._releasing: set[asyncio.Task[None]] = set()
+
+    async def read(self, ref: ObjectRef) -> Commit | None:
+        """Read an object to its end; the future of its commit, or None when there is nothing to do.
+
+        Raises `Retryable` or `Permanent`, after the object's claim was given back.
+        """
+        route = route_for(self._routes, ref.key)
+        if route is None:
+            occurrences.notice_ignored(self._source, "no_route", ref.key)
+            return None
+        async with await self._open(ref) as opened:
+            under_way = self._shared.committing.get(opened.identity)
+            if under_way is not None:
+                occurrences.object_waiting(self._source, ref.url)
+                return under_way
+            claim = await self._claim(opened)
+            return None if claim is None else await self._through_a_child(opened, route, claim)
+
+    async def _open(self, ref: ObjectRef) -> OpenObject:
+        store = self._store(ref)
+        if store.objects_grow:
+            ref = msgspec.structs.replace(ref, growth=await self._shared.ledger.growth(ref.url))
+        try:
+            return await store.open(ref)
+        except Superseded:
+            occurrences.object_superseded(self._source, ref.url)
+            return await store.open(msgspec.structs.replace(ref, etag=None, version=None, size=None))
+
+    def _store(self, ref: ObjectRef) -> Store:
+        store = self._shared.stores.get(ref.store)
+        if store is None:
+            raise Permanent(f"{ref.url}: no store reads {ref.store}://", reason="unknown_store")
+        return store
+
+    async def _claim(self, opened: OpenObject) -> Claim | None:
+        """None when the object is committed already."""
+        claim = await self._shared.ledger.claim(
+            opened.identity,
+            source=self._source,
+            url=opened.ref.url,
+            may_grow=self._store(opened.ref).objects_grow,
+            grown_from=opened.grown_from,
+        )
+        if claim.status == "done":
+            occurrences.object_known(self._source, opened.ref.url)
+            return None
+        if claim.status == "busy":
+            occurrences.object_waiting(self._source, opened.ref.url)
+            raise Retryable(f"{opened.ref.url}: another daemon is reading it", retry_after=BUSY_SECS)
+        return claim
+
+    async def _through_a_child(self, opened: OpenObject, route: Route, claim: Claim) -> Commit:
+        """Send the bytes to a child; what it returns reaches the lake by `Keeper.keep`."""
+        identity, started = opened.identity, time.monotonic()
+        commit: Commit = asyncio.get_running_loop().create_future()
+        self._shared.committing[identity] = commit
+        try:
+            done = await self._shared.pool.run(self._task(opened, route, claim), self._bytes_of(opened))
+        except BaseException as error:
+            self._resolve(identity, commit, error)
+            await self._shared.writer.leave(identity)
+            await self._shared.ledger.release(identity)
+            raise
+        seconds = time.monotonic() - started
+        occurrences.object_read(
+            self._source, opened.ref.url, done, compressed_bytes=opened.size or 0, seconds=seconds
+        )
+        done = msgspec.structs.replace(done, stored_bytes=opened.size or 0)
+        in_lake = self._shared.writer.finish(identity, done)
+        in_lake.add_done_callback(lambda future: self._committed(opened.ref.url, identity, done, commit, future))
+        return commit
+
+    def _task(self, opened: OpenObject, route: Route, claim: Claim) -> ObjectTask:
+        if claim.framing is not None:  # a re-read has to count alike
+            framing = msgspec.structs.replace(route.framing, name=claim.framing)
+            route = msgspec.structs.replace(route, framing=framing)
+        return ObjectTask(
+            task=next(_task_numbers),
+            identity=opened.identity,
+            source=self._source,
+            label=self._label,
+            origin=opened.origin,
+            route=route,
+            skip=claim.skip,
+        )
+
+    def _bytes_of(self, opened: OpenObject) -> Callable[[], AsyncIterator[bytes]]:
+        """Reads the object from its start, as often as children die over it."""
+        first = True
+
+        async def read() -> AsyncIterator[bytes]:
+            nonlocal first
+            if first:
+                first = False
+                async for piece in opened.chunks():
+                    yield piece
+                return
+            async with await self._store(opened.ref).open(opened.ref) as again:
+                if again.identity != opened.identity:
+                    raise Superseded(f"{opened.ref.url}: overwritten while it was read")
+                async for piece in again.chunks():
+                    yield piece
+
+        return read
+
+    def _committed(self, url: str, identity: Identity, done: ObjectDone, commit: Commit, in_lake: Commit) -> None:
+        error = asyncio.CancelledError() if in_lake.cancelled() else in_lake.exception()
+        self._resolve(identity, commit, error)
+        if error is None:
+            occurrences.object_committed(self._source, url, done.records)
+        else:  # the next delivery, here or elsewhere, may claim it
+            release = asyncio.ensure_future(self._shared.ledger.release(identity))
+            self._releasing.add(release)
+            release.add_done_callback(self._releasing.discard)
+
+    def _resolve(self, identity: Identity, commit: Commit, error: BaseException | None) -> None:
+        del self._shared.committing[identity]
+        if isinstance(error, asyncio.CancelledError):
+            commit.cancel()
+        elif error is not None:
+            commit.set_exception(error)
+            commit.exception()  # nobody may be waiting: that is no news to the loop
+        else:
+            commit.set_result(None)

@@ -1,0 +1,72 @@
+"""Files that grow, from the folder to the lake: each record once, whatever was read before."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.proofs import checker, hostile
+from tests.proofs.site import Site
+
+
+def _lines(*numbers: int) -> bytes:
+    return b"".join(json.dumps(hostile.record(f"event-{number}")).encode() + b"\n" for number in numbers)
+
+
+def _drain(site: Site) -> Counter[str]:
+    daemon = site.start()
+    assert daemon.wait(120) == 0, site.log_tail()
+    return Counter(str(row[0]) for row in checker.parquet_rows(site.lake, "events", ["eventID"]))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """An empty inbox."""
+    made = Site(tmp_path / "site")
+    made.inbox.mkdir()
+    return made
+
+
+def _each_once(*numbers: int) -> Counter[str]:
+    return Counter(f"event-{number}" for number in numbers)
+
+
+def test_a_file_that_grew_goes_on_after_what_was_committed(site: Site) -> None:
+    """Plain lines appended to a file that was read."""
+    growing = site.inbox / "a.log"
+    growing.write_bytes(_lines(1, 2, 3))
+    assert _drain(site) == _each_once(1, 2, 3)
+    growing.write_bytes(_lines(1, 2, 3, 4, 5))
+    assert _drain(site) == _each_once(1, 2, 3, 4, 5)
+
+
+def test_a_compressed_file_that_grew_by_a_member_goes_on_too(site: Site) -> None:
+    """gzip members appended to a file that was read."""
+    growing = site.inbox / "a.log.gz"
+    growing.write_bytes(gzip.compress(_lines(1, 2)))
+    assert _drain(site) == _each_once(1, 2)
+    growing.write_bytes(growing.read_bytes() + gzip.compress(_lines(3)))
+    assert _drain(site) == _each_once(1, 2, 3)
+
+
+def test_a_line_that_was_read_half_is_read_whole_when_the_file_grew(site: Site) -> None:
+    """The half line is a reject; the whole one is an event."""
+    growing = site.inbox / "a.log"
+    whole = _lines(1, 2, 3)
+    growing.write_bytes(whole[:-40])
+    assert _drain(site) == _each_once(1, 2)
+    growing.write_bytes(whole + _lines(4))
+    assert _drain(site) == _each_once(1, 2, 3, 4)
+
+
+def test_a_file_that_was_replaced_is_another_object(site: Site) -> None:
+    """Other content under the same name is read from its start."""
+    replaced = site.inbox / "a.log"
+    replaced.write_bytes(_lines(1, 2))
+    assert _drain(site) == _each_once(1, 2)
+    replaced.write_bytes(_lines(7, 8))
+    assert _drain(site) == _each_once(1, 2, 7, 8)
