@@ -86,8 +86,11 @@ class Expression:
 
     @property
     def never_raises(self) -> bool:
-        """Whether no values of its fields can make it raise: it only fetches and compares for equality."""
-        return all(isinstance(node, _FETCHING) or _is_equality(node) for node in ast.walk(self.node))
+        """Whether no values of its fields can make it raise: it only fetches, in ways that cannot fail, and compares
+        for equality."""
+        return all(field.how == "get" for field in self.fields) and all(
+            isinstance(node, _FETCHING) or _is_equality(node) for node in ast.walk(self.node)
+        )
 
     @property
     def is_bool(self) -> bool:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-from ingestd.detections import compat, datamodels, spec
+from ingestd.detections import compat, correlation_format, datamodels, spec
+from ingestd.detections.correlation import Correlation
+from ingestd.detections.correlation_format import CorrelationError
 from ingestd.detections.datamodels import DataModel
 from ingestd.detections.discover import read_items
 from ingestd.detections.items import Item, did_you_mean
@@ -30,6 +32,8 @@ class DetectionSet:
     def __init__(self) -> None:
         self.detections: dict[str, Detection] = {}
         self.runnables: dict[str, Runnable] = {}
+        self.correlations: dict[str, tuple[Correlation, ...]] = {}
+        """By the id of the correlation rule; a rule finds something when one of its correlations does."""
         self.data_models: dict[str, DataModel] = {}
         """By log type."""
         self.packs: dict[str, tuple[str, ...]] = {}
@@ -208,7 +212,10 @@ class _Load:
         )
         wanted = item.id in options.only_ids if options.only_ids else detection.enabled or options.include_disabled
         self.set.detections[item.id] = detection
-        if not wanted or item.kind == "correlation_rule":
+        if not wanted:
+            return
+        if item.kind == "correlation_rule":
+            self._correlation(item, by_id)
             return
         self._check_log_types(item, detection)
         if "Filename" in item.data and code is None:
@@ -216,6 +223,20 @@ class _Load:
         module = self._module(item, code)
         if code is None or module is not None:
             self._bind(item, detection, module)
+
+    def _correlation(self, item: Item, by_id: dict[str, Item]) -> None:
+        try:
+            correlations = correlation_format.parse(item.data.get("Detection"))
+        except CorrelationError as error:
+            self.problems.append(item.problem(str(error), *error.path))
+            return
+        for correlation in correlations:
+            for step in correlation.steps:
+                if step.detection_id not in by_id:
+                    message = f"step {step.id!r} waits for {step.detection_id!r}, which does not exist"
+                    hint = did_you_mean(step.detection_id, by_id)
+                    self.problems.append(item.problem(message, "Detection", hint=hint))
+        self.set.correlations[item.id] = correlations
 
     def _enabled(self, item: Item, override: Override) -> bool:
         options = self.options

@@ -66,9 +66,14 @@ class TestResult(msgspec.Struct, kw_only=True):
 
 
 def run_test(
-    runnable: Runnable, test: Mapping[str, Any], index: int, data_models: Mapping[str, DataModel]
+    runnable: Runnable,
+    test: Mapping[str, Any],
+    index: int,
+    data_models: Mapping[str, DataModel],
+    destinations: tuple[str, ...] | None = None,
 ) -> TestResult:
-    """Run one test: mocks in place, the rule's output caught, an empty store for the rule's state."""
+    """Run one test: mocks in place, the rule's output caught, an empty store for the rule's state. With the known
+    `destinations` given, a detection that names another one fails."""
     detection = runnable.detection
     result = TestResult(
         id=detection.id,
@@ -91,7 +96,7 @@ def run_test(
         kv.connect(None)
     result.duration_seconds = time.perf_counter() - started
     result.printed = printed.getvalue()
-    _judge(detection, test, result)
+    judge(detection, test, result, destinations)
     return result
 
 
@@ -142,8 +147,14 @@ def _record(result: TestResult, name: str, answer: Answer) -> None:
     result.functions.append(FunctionResult(name=name, output=answer.value, error=error))
 
 
-def _judge(detection: Detection, test: Mapping[str, Any], result: TestResult) -> None:
-    """An expected alert needs every function to succeed; where none is expected only the verdict counts."""
+def judge(
+    detection: Detection,
+    test: Mapping[str, Any],
+    result: TestResult,
+    destinations: tuple[str, ...] | None = None,
+) -> None:
+    """Decide whether the test passed, and why not. An expected alert needs every function to succeed; where none is
+    expected only the verdict counts."""
     alert_when = detection.kind != "policy"
     failed = [function for function in result.functions if function.error]
     reasons = list(result.errors)
@@ -152,6 +163,9 @@ def _judge(detection: Detection, test: Mapping[str, Any], result: TestResult) ->
     if result.expected is alert_when:
         reasons += [f"{function.name}() raised {function.error}" for function in failed]
         reasons += _unmet(test, result)
+        for name in result.output("destinations") or ():
+            if destinations is not None and name not in (*destinations, "SKIP"):
+                reasons.append(f"destinations() names {name!r}, which does not exist")
     result.passed = not reasons
     result.errors = reasons
 

@@ -17,6 +17,7 @@ YES = "def rule(event):\n    return True\n"
 
 
 def only(matches: list[Match]) -> Match:
+    """The one match."""
     assert len(matches) == 1
     return matches[0]
 
