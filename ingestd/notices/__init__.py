@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ingestd.notices import local_file, object_list
+from ingestd.notices import cloudtrail, eventbridge, local_file, object_list, s3_event, sns
+from ingestd.notices._body import decode
 from ingestd.notices.base import Notice, Unknown
 
 Parser = Callable[[Any, Mapping[str, str]], Notice | None]
 
-PARSERS: tuple[Parser, ...] = (local_file.parse, object_list.parse)
+PARSERS: tuple[Parser, ...] = (
+    local_file.parse,
+    s3_event.parse,
+    eventbridge.parse,
+    cloudtrail.parse,
+    sns.parse,
+    object_list.parse,
+)
 """Asked in this order; the first that knows the message wins."""
 
+MAX_ENVELOPES = 3
+"""Topics may feed topics; nobody needs more than this."""
 SHOWN_BYTES = 200
 
 
 def parse(body: bytes, attributes: Mapping[str, str]) -> Notice | Unknown:
     """What a message asks for. Never raises, whatever the message holds."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return Unknown(detail=f"not JSON: {body[:SHOWN_BYTES]!r}")
-    for parser in PARSERS:
-        notice = parser(document, attributes)
-        if notice is not None:
-            return notice
-    return Unknown(detail=f"no known notice: {body[:SHOWN_BYTES]!r}")
+    content: bytes | str | None = body
+    for _ in range(1 + MAX_ENVELOPES):
+        document = decode(content or b"")
+        for parser in PARSERS:
+            notice = parser(document, attributes)
+            if notice is not None:
+                return notice
+        content = sns.unwrap(document)
+        if content is None:
+            break
+    what = "not JSON" if isinstance(document, str) else "no known notice"
+    return Unknown(detail=f"{what}: {body[:SHOWN_BYTES]!r}")

@@ -1,7 +1,7 @@
 """The contract of a notice parser: a queue body becomes ObjectRefs. Pure functions, no I/O.
 
 One file per envelope family, each with `parse(body, attributes) -> Notice | None`, where `body` is the decoded
-JSON document; None means "not mine".
+JSON document, or the text of a body that holds none; None means "not mine".
 `notices.parse` asks them in a fixed order. `tests/conformance/test_notices.py` holds each to this page:
 no input makes a parser raise.
 """

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ingestd import notices
 from ingestd.model import ObjectRef
 from ingestd.notices.base import Notice, Unknown
+from tests.notices.envelopes import eventbridge_event, in_sns, s3_event, security_lake_notice
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -22,7 +23,31 @@ JSON = st.recursive(
 KNOWN: list[dict[str, Any]] = [
     {"ingestd": "file", "root": "/inbox", "path": "a.log", "size": 3},
     {"objects": [{"store": "s3", "bucket": "logs", "key": "a.gz", "etag": "e1"}]},
+    s3_event(),
+    eventbridge_event(),
+    security_lake_notice("a.gz"),
+    {"s3Bucket": "logs", "s3ObjectKey": ["a.gz"]},
+    {"Event": "s3:TestEvent"},
+    in_sns(json.dumps(s3_event())),
+    in_sns("hello") | {"Type": "SubscriptionConfirmation"},
 ]
+
+
+def _paths(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where in a document there is a value."""
+    inner = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    return [path, *(found for key, value in inner for found in _paths(value, (*path, key)))]
+
+
+def _replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """The document with another value in one place."""
+    if not path:
+        return value
+    copy = document.copy()
+    copy[path[0]] = _replaced(document[path[0]], path[1:], value)
+    return copy
 
 
 @given(st.binary(max_size=300))
@@ -42,10 +67,16 @@ def test_any_json_gets_an_answer(document: Any) -> None:
 
 @pytest.mark.parametrize("known", KNOWN, ids=lambda known: next(iter(known)))
 @given(data=st.data())
-def test_a_notice_with_any_field_replaced_gets_an_answer(known: dict[str, Any], data: st.DataObject) -> None:
-    """A mislabelled field never raises."""
-    broken = dict(known) | {data.draw(st.sampled_from(sorted(known))): data.draw(JSON)}
+def test_a_notice_with_any_value_replaced_gets_an_answer(known: dict[str, Any], data: st.DataObject) -> None:
+    """A mislabelled field never raises, however deep it lies."""
+    broken = _replaced(known, data.draw(st.sampled_from(_paths(known))), data.draw(JSON))
     assert isinstance(notices.parse(json.dumps(broken).encode(), {}), Notice | Unknown)
+
+
+@given(JSON)
+def test_whatever_a_topic_sends_gets_an_answer(document: Any) -> None:
+    """What is in an envelope is as doubtful as the envelope."""
+    assert isinstance(notices.parse(json.dumps(in_sns(json.dumps(document))).encode(), {}), Notice | Unknown)
 
 
 def test_a_list_nested_too_deep_is_unknown() -> None:
