@@ -1,7 +1,7 @@
 """CloudTrail-like objects from a seed: the traffic that the bench, its test and the proofs run on.
 
 Shaped like an organisation trail: a few event names make most of the traffic, one object holds the events of
-some 80 principals, an event is about 1.4 KB and gzip makes a sixth of it. `events` is deterministic: the same seed
+some 80 principals, an event is about 1.45 KB and gzip makes a sixth of it. `events` is deterministic: the same seed
 gives the same bytes.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import zlib
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -55,6 +56,7 @@ WRITES = {
     "organizations": "LeaveOrganization CreateAccount InviteAccountToOrganization",
     "config": "DeleteConfigRule StopConfigurationRecorder",
 }
+ERRORS = ("AccessDenied", "ThrottlingException", "NoSuchKey")
 REGIONS = ("us-east-1", "eu-west-1", "us-west-2", "eu-central-1", "ap-southeast-2")
 AGENTS = (
     "aws-sdk-java/2.20.18 Linux/5.10.165 OpenJDK_64-Bit_Server_VM/17.0.6+10-LTS Java/17.0.6 vendor/Amazon.com_Inc.",
@@ -92,6 +94,10 @@ class Traffic:
 
     def _hex(self, digits: int) -> str:
         return f"{self._random.getrandbits(4 * digits):0{digits}x}"
+
+    def _token(self, length: int) -> str:
+        """Text that does not compress, as session tokens and page tokens."""
+        return b64encode(self._random.randbytes(length)).decode()[:length]
 
     def _uuid(self) -> str:
         text = self._hex(32)
@@ -145,15 +151,14 @@ class Traffic:
             host = f"{bucket}.s3.us-east-1.amazonaws.com"
             return {"bucketName": bucket, "Host": host, "key": key}, None
         if service == "ec2":
-            instance = f"i-{self._hex(17)}"
-            items = {"items": [{"instanceId": instance}, {"instanceId": f"i-{self._hex(17)}"}]}
+            items = {"items": [{"instanceId": f"i-{self._hex(17)}"} for _ in range(6)]}
             answer = None if name.startswith("Describe") else {"requestId": self._uuid(), "_return": True}
             return {"instancesSet": items, "filterSet": {}, "maxResults": draw.randint(5, 1000)}, answer
         if service == "sts":
             role, session = f"arn:aws:iam::{ACCOUNT}:role/deploy-{draw.randint(1, 60)}", f"session-{self._hex(8)}"
             credentials = {
                 "accessKeyId": f"ASIA{self._hex(16).upper()}",
-                "sessionToken": self._hex(160),
+                "sessionToken": self._token(400),
                 "expiration": "Jul 1, 2026, 1:00:00 PM",
             }
             user = {"assumedRoleId": f"AROA{self._hex(16).upper()}:{session}", "arn": f"{role}/{session}"}
@@ -171,7 +176,7 @@ class Traffic:
         if service == "iam":
             name_of = {"userName": f"user-{draw.randint(0, 300):03d}", "roleName": f"role-{draw.randint(0, 300):03d}"}
             return {**name_of, "policyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}, None
-        return {f"{service}Id": self._uuid(), "nextToken": self._hex(40), "maxResults": draw.randint(5, 100)}, None
+        return {f"{service}Id": self._uuid(), "nextToken": self._token(160), "maxResults": draw.randint(5, 100)}, None
 
     def event(self) -> dict[str, Any]:
         """The next event."""
@@ -204,15 +209,15 @@ class Traffic:
                 "clientProvidedHostHeader": f"{service}.{principal['region']}.amazonaws.com",
             },
         }
-        if draw.random() < 0.03:
-            event["errorCode"] = draw.choice(("AccessDenied", "ThrottlingException", "NoSuchKey"))
+        if draw.random() < 0.035:
+            event["errorCode"] = draw.choice(ERRORS)
             event["errorMessage"] = f"User: {principal['identity']['arn']} is not authorized to perform this action"
         if service in {"s3", "kms"}:
             event["additionalEventData"] = {
                 "SignatureVersion": "SigV4",
                 "bytesTransferredIn": 0,
                 "bytesTransferredOut": draw.randint(0, 10**7),
-                "x-amz-id-2": self._hex(76),
+                "x-amz-id-2": self._token(76),
             }
             event["resources"] = [
                 {"accountId": ACCOUNT, "type": "AWS::S3::Object", "ARN": f"arn:aws:s3:::org-data-1/{self._hex(10)}"},
