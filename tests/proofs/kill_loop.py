@@ -94,14 +94,14 @@ class KillLoop:
             if hit:
                 self.kills[f"random {target}"] += 1
                 return
-            self._add(max(4, self.figures.files // 20))
+            self._add(max(40, self.figures.files // 5))  # enough work for a moment in the midst of it
 
     def _wait_for_work(self, daemon: Daemon) -> bool:
         """Until the daemon has begun to read, i.e. its child works; False when it ended before."""
         deadline = time.monotonic() + ROUND_SECS
         while daemon.poll() is None and time.monotonic() < deadline:
             family = list(descendants(daemon.pid))
-            if len(family) >= 2 and _cpu_ticks(family[-1]) > 5:
+            if len(family) >= 2 and _cpu_ticks(family[-1]) > 2:
                 return True
             time.sleep(0.02)
         return False
