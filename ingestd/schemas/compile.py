@@ -86,7 +86,7 @@ class Emitter:
         self.write(1, f"if strays: {strays}(d, keep)")
         for name in self.collected:
             # most lists have one item; sorting it would cost twice as much
-            self.write(1, f"if {name}: d['p_any_{name}'] = [*{name}] if len({name}) == 1 else sorted({name})")
+            self.write(1, f"if {name}: d['p_any_{name}'] = list({name}) if len({name}) == 1 else sorted({name})")
         self.write(1, f"return {result}")
 
     def members(self, level: int, obj: str, fields: Sequence[spec.Field], path: str) -> None:

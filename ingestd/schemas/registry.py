@@ -12,12 +12,10 @@ from ingestd.schemas import spec
 from ingestd.schemas.classifier import Classifier
 from ingestd.schemas.load import load_schemas
 from ingestd.schemas.logtype import LogType
+from ingestd.schemas.names import PASSTHROUGH
 
 BUILTIN = Path(__file__).parent / "builtin"
 """One `<log type>.yml` per built-in log type, its samples in `<log type>_tests.yml` beside it."""
-
-_PASSTHROUGH = BUILTIN / "passthrough.txt"
-"""Log types known by name alone, one per line: they keep every field as it comes."""
 
 _MOST_CLASSIFIERS = 256
 
@@ -61,8 +59,7 @@ class Registry:
         for file in BUILTIN.glob("*.yml"):
             if not file.stem.endswith("_tests"):
                 self._builtin[file.stem] = file
-        if _PASSTHROUGH.exists():
-            self._passthrough = frozenset(_PASSTHROUGH.read_text("utf-8").split())
+        self._passthrough = PASSTHROUGH - self._builtin.keys()
         for name in (*self._passthrough, *self._builtin):
             self._folded[name.lower()] = name
 

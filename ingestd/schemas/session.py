@@ -70,7 +70,10 @@ class Session:
         self._readers = [(kind, kind.text.reader(exact=several)) for kind in classifier.texts]
         only = classifier.jsons[0] if classifier.jsons and not several else None
         self._only = only
-        self._straight = only if only is not None and not only.schema.unroll else None
+        # what the inner loop needs, at hand: a route with one JSON log type is nearly every route
+        straight = only is not None and not only.schema.unroll and only.prepare is None
+        self._straight = only.normalise if only is not None and straight else None
+        self._straight_fields = self._constants[only.name] if only is not None else {}
         self._straight_keep = only is not None and self._keeps[only.name]
         self._count_depth = only is None or not only.bounds_depth
 
@@ -94,16 +97,23 @@ class Session:
         """
         if data.__class__ is not bytes:
             data = bytes(data)
-        only = self._straight
+        normalise = self._straight
         try:
-            if only is None:
+            if normalise is None:
                 return self._read_any(data, ordinal, header)
-            record = orjson.loads(data)
-            if record.__class__ is dict and not (
+            event = orjson.loads(data)
+            if event.__class__ is dict and not (
                 self._count_depth and data.count(b"{") + data.count(b"[") > coerce.MAX_DEPTH
             ):
-                event_time = only.apply(record, self._straight_keep)
-                return self._finish(only, record, event_time, ordinal, 0, header)
+                event_time = normalise(event, self._straight_keep)
+                if self._clock() >= self._stale:
+                    self._tick()
+                event.update(self._straight_fields)
+                event["p_row_id"] = f"{self._prefix}{ordinal:08x}0000"
+                event["p_event_time"] = event_time or self._parse_time
+                if header is not None:
+                    event["p_header"] = header
+                return event
         except Misfit as misfit:
             return Rejected("invalid", str(misfit), self._candidates.name)
         except (NeedLiterals, orjson.JSONDecodeError):
@@ -127,17 +137,22 @@ class Session:
     def _finish(
         self, kind: LogType, event: Event, event_time: str, ordinal: int, sub: int, header: Event | None
     ) -> Event:
-        now = self._clock()
-        if not self._stale - _CLOCK_SECS <= now < self._stale:
-            self._parse_time = _text_of(now)
-            self._stale = now + _CLOCK_SECS
+        if self._clock() >= self._stale:
+            self._tick()
         event.update(self._constants[kind.name])
         event["p_row_id"] = f"{self._prefix}{ordinal:08x}{sub:04x}"
-        event["p_parse_time"] = self._parse_time
         event["p_event_time"] = event_time or self._parse_time
         if header is not None:
             event["p_header"] = header
         return event
+
+    def _tick(self) -> None:
+        """Renew `p_parse_time`: for each record it would cost as much as decoding it."""
+        now = self._clock()
+        self._stale = now + _CLOCK_SECS
+        self._parse_time = _text_of(now)
+        for fields in self._constants.values():
+            fields["p_parse_time"] = self._parse_time
 
     def _broken(self, error: Exception) -> Rejected:
         """A record that an oversight of ours could not handle."""
