@@ -1,0 +1,242 @@
+"""Tests that detections carry: verdicts, mocks, expectations, all kinds, several processes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingestd.detections import kv, testing
+from ingestd.detections.testcase import TestResult
+from tests.detections.conftest import Fork
+
+YES = "def rule(event):\n    return True\n"
+NO = "def rule(event):\n    return False\n"
+
+
+def case(expected: bool, log: Any = None, **keys: Any) -> dict[str, Any]:
+    """A test as a detection's YAML has it."""
+    return {"Name": "t", "ExpectedResult": expected, "Log": {} if log is None else log, **keys}
+
+
+def run(fork: Fork, code: str | None, *tests: dict[str, Any], **keys: Any) -> list[TestResult]:
+    """The results of a rule's tests."""
+    fork.rule("My.Rule", code, Tests=list(tests), **keys)
+    return testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings()).results
+
+
+@pytest.mark.parametrize(
+    ("code", "expected", "passed"),
+    [
+        (YES, True, True),
+        (YES, False, False),
+        (NO, False, True),
+        (NO, True, False),
+        (YES + "def title(event):\n    return event['gone']\n", True, False),
+        (YES + "def title(event):\n    return 5\n", True, False),
+        (YES + "def severity(event):\n    return 'Urgent'\n", True, False),
+        (NO + "def title(event):\n    return event['gone']\n", False, True),
+        ("def rule(event):\n    return event['gone']\n", False, False),
+        ("def rule(event):\n    return None\n", False, False),
+        ("def rule(event):\n    raise SystemExit\n", True, False),
+    ],
+)
+def test_verdicts(fork: Fork, code: str, expected: bool, passed: bool) -> None:
+    """An expected alert needs every function to succeed; where none is expected only rule() counts."""
+    (result,) = run(fork, code, case(expected))
+    assert result.passed is passed
+    assert bool(result.errors) is not passed
+
+
+def test_a_failure_says_where_and_what(fork: Fork) -> None:
+    """File and line of the test, expected and got, file and line in the code, and what was printed."""
+    code = "def rule(event):\n    print('looking')\n    return event['gone']\n"
+    first, second = run(fork, code, case(True), case(False, Name="second"))
+    assert first.errors == [
+        "expected rule() to be True, got KeyError: 'gone': My.Rule.py, line 3, in rule",
+        "rule() raised KeyError: 'gone': My.Rule.py, line 3, in rule",
+    ]
+    assert first.printed == "looking\n"
+    lines = Path(first.file).read_text().splitlines()
+    assert "t" in lines[testing.line_of(first) - 1]
+    assert "second" in lines[testing.line_of(second) - 1]
+
+
+def test_policies(fork: Fork) -> None:
+    """Get the plain resource and alert when they say False."""
+    code = "def policy(resource):\n    assert type(resource) is dict\n    return resource['ok']\n"
+    tests = [{"Name": "t", "ExpectedResult": ok, "Resource": {"ok": ok}} for ok in (True, False)]
+    fork.rule("P", code, AnalysisType="policy", ResourceTypes=["X"], Tests=tests)
+    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    assert [(result.kind, result.actual, result.passed) for result in report.results] == [
+        ("policy", True, True),
+        ("policy", False, True),
+    ]
+
+
+def test_mocks_replace_names_of_the_rule_module(fork: Fork) -> None:
+    """Functions and constants alike become real mocks, for one test; an unknown name fails the test."""
+    fork.helper("net_helper", "def fetch(x):\n    return 'real'\n")
+    code = """
+        from unittest.mock import MagicMock
+        from net_helper import fetch
+        ALLOWED = ["x"]
+        def rule(event):
+            allowed = ALLOWED() if isinstance(ALLOWED, MagicMock) else ALLOWED
+            return fetch(event) == event.get("want") and allowed == event.get("allowed")
+    """
+    mocks = [{"objectName": "fetch", "returnValue": "mocked"}, {"objectName": "ALLOWED", "returnValue": "m"}]
+    results = run(
+        fork,
+        code,
+        case(True, {"want": "mocked", "allowed": "m"}, Mocks=mocks),
+        case(True, {"want": "real", "allowed": ["x"]}),
+        case(True, Mocks=[{"objectName": "gone", "returnValue": 1}]),
+    )
+    assert [result.passed for result in results] == [True, True, False]
+    assert "cannot mock" in results[2].errors[0]
+
+
+def test_state_starts_empty_in_each_test(fork: Fork) -> None:
+    """Rules with state are tested without mocks, against a store that is gone afterwards."""
+    code = """
+        from panther_detection_helpers.caching import increment_counter
+        def rule(event):
+            return increment_counter("k") == 1
+    """
+    results = run(fork, code, case(True), case(True))
+    assert [result.passed for result in results] == [True, True]
+    with pytest.raises(kv.NoStore):
+        kv.request(kv.Request(operation="get", key="k"))
+
+
+@pytest.mark.parametrize(
+    ("expectation", "passed"),
+    [
+        ({"ExpectedTitle": "T"}, True),
+        ({"ExpectedTitle": "X"}, False),
+        ({"ExpectedDedup": "D"}, True),
+        ({"ExpectedSeverity": "Low"}, True),
+        ({"ExpectedSeverity": "High"}, False),
+        ({"ExpectedAlertContext": {"a": [1]}}, True),
+        ({"ExpectedAlertContext": {"a": 1}}, False),
+        ({"ExpectedDestinations": ["soc"]}, True),
+        ({"ExpectedDestinations": []}, False),
+    ],
+)
+def test_expectations_beyond_the_verdict(fork: Fork, expectation: dict[str, Any], passed: bool) -> None:
+    """A test may state title, dedup, severity, context and destinations."""
+    code = YES + (
+        "def title(event): return 'T'\ndef dedup(event): return 'D'\ndef severity(event): return 'low'\n"
+        "def alert_context(event): return {'a': [1]}\ndef destinations(event): return ['soc']\n"
+    )
+    (result,) = run(fork, code, case(True, **expectation))
+    assert result.passed is passed
+
+
+def test_unknown_destinations(fork: Fork) -> None:
+    """Fail only when the destinations that exist are given."""
+    fork.rule("A", YES + "def destinations(event): return ['soc']\n", Tests=[case(True)])
+    loaded = testing.load_for_tests((str(fork.root),))
+    assert testing.run_all(loaded, testing.Settings()).passed
+    assert testing.run_all(loaded, testing.Settings(destinations=("soc",))).passed
+    assert not testing.run_all(loaded, testing.Settings(destinations=("other",))).passed
+
+
+def test_standard_fields_follow_the_sample(fork: Fork) -> None:
+    """The data model is that of the sample's p_log_type."""
+    mappings = [{"Name": "who", "Path": "user"}]
+    model = {"AnalysisType": "datamodel", "DataModelID": "M", "LogTypes": ["Test.Log"], "Enabled": True}
+    fork.item("data_models/m.yml", model | {"Mappings": mappings})
+    code = "def rule(event):\n    return event.udm('who') == 'ana'\n"
+    results = run(fork, code, case(True, {"user": "ana", "p_log_type": "Test.Log"}), case(False, {"user": "ana"}))
+    assert [result.passed for result in results] == [True, True]
+
+
+def test_filters_and_yaml_rules_are_tested_too(fork: Fork) -> None:
+    """Without any service that would evaluate them elsewhere."""
+    filters = [{"KeyPath": "env", "Condition": "Equals", "Value": "prod"}]
+    fork.rule("A", YES, InlineFilters=filters, Tests=[case(True, {"env": "prod"}), case(False, {"env": "x"})])
+    detection = [{"Key": "env", "Condition": "Equals", "Value": "prod"}]
+    fork.rule("B", Detection=detection, Tests=[case(True, {"env": "prod"}), case(False, {"env": "x"})])
+    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    assert [(result.id, result.passed) for result in report.results] == [("A", True)] * 2 + [("B", True)] * 2
+
+
+def test_correlation_rules_are_tested_too(fork: Fork) -> None:
+    """On the sightings that their tests describe."""
+    for name in "AB":
+        fork.rule(f"Rule.{name}", YES)
+    steps = [{"ID": name, "RuleID": f"Rule.{name}"} for name in "AB"]
+    outputs = [{"ID": name, "Matches": {"user": {"ana": [0]}}} for name in "AB"]
+    tests = [
+        {"Name": "both", "ExpectedResult": True, "RuleOutputs": outputs},
+        {"Name": "one", "ExpectedResult": False, "RuleOutputs": outputs[:1]},
+        {"Name": "bad", "ExpectedResult": True, "RuleOutputs": ["x"]},
+    ]
+    fork.rule("C", AnalysisType="correlation_rule", Detection=[{"Group": steps}], Tests=tests)
+    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    assert [(result.name, result.passed) for result in report.results] == [
+        ("both", True),
+        ("one", True),
+        ("bad", False),
+    ]
+    assert report.failed.keys() == {"C"}
+
+
+def test_nothing_tested_is_no_success(fork: Fork) -> None:
+    """A folder without tests does not pass, and what has no tests is named."""
+    fork.rule("A", YES)
+    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    assert not report.passed
+    assert report.untested == ["A"]
+
+
+def test_a_minimum_of_tests(fork: Fork) -> None:
+    """Too few fail; above one, both expectations are wanted."""
+    fork.rule("One", YES, Tests=[case(True)])
+    fork.rule("Two", YES, Tests=[case(True), case(True)])
+    loaded = testing.load_for_tests((str(fork.root),))
+    assert testing.run_all(loaded, testing.Settings(minimum=1)).passed
+    assert testing.run_all(loaded, testing.Settings(minimum=2)).failed == {
+        "One": ["has 1 tests, 2 are wanted"],
+        "Two": ["needs a test that expects true and one that expects false"],
+    }
+
+
+def test_several_processes_and_another_order_change_nothing(fork: Fork) -> None:
+    """Rules do not lean on each other's state."""
+    for number in range(60):
+        fork.rule(f"R{number:02}", YES, Tests=[case(number % 2 == 0), case(True, Name="u")])
+    loaded = testing.load_for_tests((str(fork.root),))
+    plain = testing.run_all(loaded, testing.Settings())
+    other = testing.run_all(loaded, testing.Settings(jobs=2, shuffle_seed=7))
+    assert [(result.id, result.name, result.passed) for result in plain.results] == [
+        (result.id, result.name, result.passed) for result in other.results
+    ]
+    assert len(plain.results) == 120
+
+
+def test_a_choice_of_detections_and_tests(fork: Fork) -> None:
+    """By id and by name."""
+    for name in "AB":
+        fork.rule(name, YES, Tests=[case(True), case(True, Name="u")])
+    loaded = testing.load_for_tests((str(fork.root),))
+    report = testing.run_all(loaded, testing.Settings(ids=("A",), names=("u",)))
+    assert [(result.id, result.name) for result in report.results] == [("A", "u")]
+
+
+@pytest.mark.skipif("INGESTD_CORPUS" not in os.environ, reason="INGESTD_CORPUS names no checkout of a public corpus")
+def test_a_public_corpus_passes() -> None:
+    """Every expectation of a whole public corpus is met, offline."""
+    loaded = testing.load_for_tests((os.environ["INGESTD_CORPUS"],))
+    report = testing.run_all(loaded, testing.Settings(jobs=2, shuffle_seed=1))
+    assert report.failed == {}
+    kinds = Counter(result.kind for result in report.results)
+    assert kinds["rule"] >= 3000
+    assert kinds["policy"] >= 300
+    assert kinds["scheduled_rule"] >= 100
+    assert kinds["correlation_rule"] >= 90
