@@ -117,6 +117,10 @@ class Health:
             self._components[key] = Component(kind, name, self._clock)
         return self._components[key]
 
+    def components(self) -> list[Component]:
+        """All of them, in the order in which they came about."""
+        return list(self._components.values())
+
     def forget(self, kind: Kind, name: str) -> None:
         """The component is no longer in the configuration."""
         self._components.pop((kind, name), None)

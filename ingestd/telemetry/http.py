@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import io
 import ssl
-import sys
-import threading
-import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +20,7 @@ from prometheus_client.exposition import choose_encoder
 
 from ingestd import __version__
 from ingestd.errors import IngestdError, Retryable
-from ingestd.telemetry import catalogue, logs, occurrences
+from ingestd.telemetry import catalogue, logs, occurrences, stacks
 from ingestd.telemetry.health import Health
 
 MAX_BODY_BYTES = 4_096
@@ -172,20 +168,12 @@ def _json(value: Any, *, status: int = 200) -> web.Response:
 
 async def _tasks(_: web.Request) -> web.Response:
     """Every asyncio task and where it waits."""
-    out = io.StringIO()
-    for task in sorted(asyncio.all_tasks(), key=lambda task: task.get_name()):
-        task.print_stack(file=out, limit=8)
-    return web.Response(text=out.getvalue())
+    return web.Response(text=stacks.tasks())
 
 
 async def _stacks(_: web.Request) -> web.Response:
     """Every thread and where it is."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    parts = [
-        f"--- {names.get(ident, ident)}\n" + "".join(traceback.format_stack(frame))
-        for ident, frame in sys._current_frames().items()
-    ]
-    return web.Response(text="\n".join(parts))
+    return web.Response(text=stacks.threads())
 
 
 def _tls(certificate: str, key: str) -> ssl.SSLContext:

@@ -122,9 +122,9 @@ def _renderer(format_: Format, stream: TextIO) -> Sequence[Processor]:
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """No control characters on a terminal: names of objects come from outside. Tracebacks keep their lines."""
     for key, value in event.items():
-        if isinstance(value, str) and not value.isprintable() and key != "exception":
+        if isinstance(value, str) and not value.isprintable() and key not in {"exception", "stack"}:
             event[key] = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in value)
-        elif key == "exception":
+        elif key in {"exception", "stack"}:
             event[key] = "".join(letter for letter in str(value) if letter.isprintable() or letter == "\n")
     return event
 

@@ -380,6 +380,17 @@ def reload_refused(problems: Iterable[Problem | str]) -> None:
         _log.error("reload refused, the old configuration stays", **_failed("config", str(problem), "config"))
 
 
+def stalled(seconds: float, *, stack: str) -> None:
+    """Nothing moves although work is in hand; the line carries the stack of every task and thread."""
+    fields = _failed("daemon", f"nothing moved for {seconds:.0f} s although work is in hand", "timeout")
+    _log.error("stalled", **fields, stack=stack)
+
+
+def supervisor_unreachable(error: BaseException) -> None:
+    """systemd's socket does not take what it is told; it may believe that the daemon hangs."""
+    _log.warning("cannot tell the supervisor", **_failed("daemon", error, "retryable"))
+
+
 def token_unreadable(error: BaseException) -> None:
     """The admin port's token is not where the configuration says; requests that need it are refused."""
     _log.error("the admin port's token cannot be read", **_failed("http", error))

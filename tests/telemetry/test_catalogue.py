@@ -65,3 +65,13 @@ def test_the_page_is_current() -> None:
     """docs/metrics.md says what the catalogue says; `scripts/reference` writes it."""
     for name, text in reference.generated().items():
         assert (REPOSITORY / name).read_text() == text, f"{name}: run scripts/reference"
+
+
+def test_counters_of_what_is_configured_begin_at_zero() -> None:
+    """The first dead letter of a source is an increase, not the birth of a series. A gauge states nothing yet."""
+    catalogue.expect(source="new")
+    exposition = generate_latest(catalogue.REGISTRY).decode()
+    assert 'ingestd_messages_total{outcome="dead_lettered",source="new"} 0.0' in exposition
+    assert 'ingestd_queue_lag_seconds_count{source="new"} 0.0' in exposition
+    assert 'ingestd_queue_depth{source="new"}' not in exposition
+    assert 'log_type=""' not in exposition
