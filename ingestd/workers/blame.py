@@ -133,6 +133,9 @@ class Case:
 
     def _record_died(self, death: Death, was_careful: bool) -> None:
         ordinal = death.place.ordinal
+        if death.place.phase is not Phase.READ and self._flush_seconds:
+            self._flush_seconds = 0.0  # it may have been any record of the result: make each a result of its own
+            return
         self._count(ordinal, "", was_careful)
         twice = was_careful and self._seen[ordinal, ""] > 1
         if death.place.blame is Blame.MEMORY or twice:

@@ -140,11 +140,11 @@ class Board:
         words = self.words
         length = min(words[_RULE_LENGTH], _MAX_RULE)
         return Place(
-            phase=Phase(words[PHASE]),
+            phase=Phase(words[PHASE] % len(Phase)),
             task=words[TASK],
             ordinal=words[ORDINAL],
             rule=bytes(self._view[_RULE_AT : _RULE_AT + length]).decode("utf-8", "replace"),
-            blame=Blame(words[_BLAME]),
+            blame=Blame(words[_BLAME] % len(Blame)),
             progress=(words[TASK], words[ORDINAL], words[SERIAL], words[FRAMES]),
         )
 

@@ -210,7 +210,7 @@ class Crew:
             await self._alive.wait()
             if self._closing:
                 raise Retryable("the worker pool is closed")
-            with contextlib.suppress(Retryable):
+            with contextlib.suppress(Retryable, OSError):
                 worker = await self._start_worker()
                 break
             await asyncio.sleep(_FIRST_PAUSE)  # the process table is full, or the zygote is dying
@@ -235,7 +235,7 @@ class Crew:
                     self._workers.append(worker)
                     self._hand_out()
                 self._alive.set()
-            except (Retryable, ConfigError) as error:
+            except (Retryable, ConfigError, OSError) as error:
                 self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
                 occurrences.retrying("worker", error, in_secs=self._pause)
                 await asyncio.sleep(self._pause)

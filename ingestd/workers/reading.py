@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from ingestd.model import Range, Span
-from ingestd.workers.contracts import Stages
+from ingestd.workers.contracts import Decoder, Session
 from ingestd.workers.frames import Open
 
 Outcome = Literal["ok", "unclassified", "invalid", "filtered", "skipped"]
@@ -33,12 +33,12 @@ class Reading:
         "task",
     )
 
-    def __init__(self, opening: Open, stages: Stages) -> None:
+    def __init__(self, opening: Open, decoder: Decoder, session: Session) -> None:
         self.task = opening.task
         self.careful_until = opening.careful_until
         self.flush_seconds = opening.flush_seconds
-        self.decoder = stages.decoder(opening.task)
-        self.session = stages.session(opening.task)
+        self.decoder = decoder
+        self.session = session
         self.first = self.next = opening.task.first_ordinal
         self.ok: dict[str, int] = {}
         """Log type → records that became events, since the last result."""

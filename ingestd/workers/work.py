@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ingestd.decode.block import Block, Damage
 from ingestd.errors import RuleTimeout
@@ -23,9 +23,17 @@ from ingestd.workers.settings import ChildSettings
 
 KILLED: Final = "WorkerKilled"
 """In the place of an exception's class: the detection ended the worker on this event."""
+_NOTHING: Final[Any] = None
+"""In the place of a decoder and a session, where nothing is read."""
 _KILLED_DETAIL: Final = (
     "this detection ended its worker process on this event, or never came back from it; it was skipped"
 )
+
+
+class ResultLost(BaseException):
+    """The result could not be made, and its rows are gone. Ends the child, so that its objects run again; not an
+    Exception, because no handler on the way may go on as if the rows were there."""
+
 
 Emit = Callable[[int, int, bytes], None]
 """`(kind, task, payload)`: sends one message of `workers.frames`."""
@@ -92,9 +100,11 @@ class Work:
             )
             return
         try:
-            self._readings[task.task] = Reading(opening, self._stages)
+            reading = Reading(opening, self._stages.decoder(task), self._stages.session(task))
         except Exception:  # noqa: BLE001 - an object that cannot be begun is its own reject, not the end of the child
             self._refuse(task, "internal_error", traceback.format_exc(limit=-5))
+        else:
+            self._readings[task.task] = reading
 
     def data(self, number: int, payload: bytes) -> None:
         """Stored bytes of an object. Those of an object that has ended are passed over."""
@@ -121,10 +131,19 @@ class Work:
         """Return everything that is pending."""
         if not self._collector.empty:
             self._words[PHASE] = Phase.BUILD
-            self._emit(RESULT, 0, encode(self._collector.take()))
+            self._emit(RESULT, 0, self._result())
         for message in self._ended:
             self._emit(*message)
         self._ended.clear()
+
+    def _result(self) -> bytes:
+        try:
+            return encode(self._collector.take())
+        except MemoryError:
+            self._spent("")
+            raise
+        except Exception as error:
+            raise ResultLost from error
 
     # --- one object -----------------------------------------------------------------------------------------
 
@@ -142,9 +161,13 @@ class Work:
     def _refuse(self, task: ObjectTask, reason: str, detail: str) -> None:
         """The whole object is a reject, or what is left of it after the ordinals that are skipped."""
         ordinal = max((task.first_ordinal, *(end for _, end in task.skip)))
-        reading = Reading(Open(task=task), self._stages)
+        reading = Reading(Open(task=task), _NOTHING, _NOTHING)
+        for _, end, wanted in reading.segments(task.first_ordinal, ordinal + 1):
+            if wanted:
+                reading.next = end
+            else:
+                reading.pass_over(end)
         self._collector.add_reject(task, ordinal, reason, detail)
-        reading.first, reading.next = ordinal, ordinal + 1
         self._touch(reading)
         done = ObjectDone(
             task=task.task, records=ordinal + 1, plain_bytes=0, framing=task.route.framing.name, failure=reason
@@ -192,8 +215,8 @@ class Work:
             self._heed_suspensions()
             self._touch(reading)
             if not wanted:
-                if first == 0:
-                    reading.session.prime(block.records[0])
+                if first == 0 and not isinstance(block.records[0], Damage):
+                    reading.session.prime(block.records[0])  # it may be a header line
                 reading.pass_over(end)
             elif first < reading.careful_until:
                 self._carefully(reading, block, first, end)
@@ -201,7 +224,7 @@ class Work:
                 self._one(reading, block, first)
             else:
                 self._records(reading, block, first, end)
-            if self._collector.full:
+            if self._collector.full or self.due:
                 self.flush()
 
     def _heed_suspensions(self) -> None:
@@ -302,8 +325,9 @@ class Work:
         collector.newest[log_type] = max(event["p_event_time"], collector.newest.get(log_type, ""))
         if stages.engine.suspended:
             collector.add_missed(reading, event)
-        killers = sorted(skip.intersection(stages.rules_of(log_type)))
-        matches += [stages.failed(rule, event, KILLED, _KILLED_DETAIL) for rule in killers]
+        if skip:
+            killers = sorted(skip.intersection(stages.rules_of(log_type)))
+            matches += [stages.failed(rule, event, KILLED, _KILLED_DETAIL) for rule in killers]
         self._matched(matches, event)
 
     def _carefully(self, reading: Reading, block: Block, start: int, end: int) -> None:

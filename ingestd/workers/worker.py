@@ -12,7 +12,7 @@ import msgspec
 
 from ingestd.model import ChunkResult, ObjectDone
 from ingestd.workers.blame import Death
-from ingestd.workers.board import Board
+from ingestd.workers.board import Blame, Board
 from ingestd.workers.budget import ByteBudget
 from ingestd.workers.frames import (
     CANCEL,
@@ -47,6 +47,12 @@ _END_SECONDS: Final = 5.0
 _LARGE_BYTES: Final = 1 << 20
 """Stored bytes from which an object counts as large: a child has few of those open at once, to bound its memory."""
 
+_REASONS: Final = {
+    Blame.STUBBORN: "ended itself: a detection went on after its time was up",
+    Blame.MEMORY: "ended itself: out of memory",
+    Blame.BROKEN: "ended itself: a detection closed its sockets",
+    Blame.FULL: "ended itself: grown to its memory limit",
+}
 _decode_result = msgspec.msgpack.Decoder(ChunkResult).decode
 _decode_done = msgspec.msgpack.Decoder(ObjectDone).decode
 _decode_call = msgspec.msgpack.Decoder(Call).decode
@@ -63,13 +69,27 @@ class WorkerDied(Exception):
 class Stream:
     """An object on its way through the child."""
 
-    __slots__ = ("done", "returned")
+    __slots__ = ("done", "reading", "returned")
 
     def __init__(self, returned: Callable[[int, int], None]) -> None:
         self.done: asyncio.Future[ObjectDone | None] = asyncio.get_running_loop().create_future()
         """None when it was cancelled."""
+        self.reading: asyncio.Timeout | None = None
+        """While its bytes are read: ends that."""
         self.returned = returned
         """Called with each range of ordinals whose rows have been handed on."""
+
+    def finish(self, outcome: ObjectDone | Exception | None) -> None:
+        """Say how it ended, the first time; nothing more of it need be read."""
+        if self.done.done():
+            return
+        if isinstance(outcome, Exception):
+            self.done.set_exception(outcome)
+            self.done.exception()  # it may be that nobody waits any more
+        else:
+            self.done.set_result(outcome)
+        if self.reading is not None:
+            self.reading.reschedule(0.0)
 
 
 class Worker:
@@ -167,6 +187,17 @@ class Worker:
             self.board.suspend(rules)
 
     async def _pump(self, number: int, stream: Stream, read: Read) -> None:
+        """Send the object's bytes, as long as the child wants them."""
+        try:
+            async with asyncio.timeout(None) as stream.reading:
+                await self._send_pieces(number, read)
+        except TimeoutError:
+            if stream.reading is None or not stream.reading.expired():
+                raise
+        finally:
+            stream.reading = None
+
+    async def _send_pieces(self, number: int, read: Read) -> None:
         sent = 0
         async with contextlib.AsyncExitStack() as held:
             pieces = read()
@@ -176,8 +207,6 @@ class Worker:
                 if sent <= _LARGE_BYTES < sent + len(piece):
                     await held.enter_async_context(self._large)
                 for at in range(0, len(piece), DATA_BYTES):
-                    if stream.done.done():
-                        return  # the child needs no more of it, or is dead
                     await self._send_data(number, piece[at : at + DATA_BYTES])
                 sent += len(piece)
         await self._write(END, number)
@@ -216,8 +245,8 @@ class Worker:
             await self._take_messages(reader)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
-        except (ProtocolError, msgspec.DecodeError) as error:
-            detail = f"sent what is no message: {error}"
+        except Exception as error:  # noqa: BLE001 - nobody reads its messages now: it must not live on
+            detail = f"sent what is no message: {type(error).__name__}: {error}"
             self.zygote.kill(self.child)
         self._writer.close()
         self._call_writer.close()
@@ -244,9 +273,8 @@ class Worker:
             await self._result(_decode_result(payload))
         elif kind in {DONE, CANCELLED}:
             self.served += 1
-            stream = self.streams.get(task)
-            if stream is not None and not stream.done.done():
-                stream.done.set_result(_decode_done(payload) if kind == DONE else None)
+            if stream := self.streams.get(task):
+                stream.finish(_decode_done(payload) if kind == DONE else None)
         elif kind == CREDIT:
             self._credit(task)
 
@@ -255,9 +283,8 @@ class Worker:
             await self._on_result(result)
         except Exception as error:  # noqa: BLE001 - whoever waits for these objects is told
             for span in result.spans:
-                stream = self.streams.get(span.task)
-                if stream is not None and not stream.done.done():
-                    stream.done.set_exception(error)
+                if stream := self.streams.get(span.task):
+                    stream.finish(error)
             return
         for span in result.spans:
             if stream := self.streams.get(span.task):
@@ -268,7 +295,7 @@ class Worker:
     async def close(self) -> None:
         """Have an idle child end; returns when it is gone. Idempotent."""
         self.closing = True
-        if not self.ended.done():
+        if not self._writer.transport.is_closing():
             self._writer.write_eof()
         try:
             await asyncio.wait_for(asyncio.shield(self.ended), _END_SECONDS)
@@ -288,12 +315,11 @@ class Worker:
         except TimeoutError:  # it let go of its sockets and lives on
             self.zygote.kill(self.child)
             status = await self.child.exited
-        death = Death(self.board.read(), stuck=self.stuck, detail=detail or _ending(status))
+        place = self.board.read()
+        death = Death(place, stuck=self.stuck, detail=detail or _ending(status, place.blame, stuck=self.stuck))
         self.board.close()
         for stream in self.streams.values():
-            if not stream.done.done():
-                stream.done.set_exception(WorkerDied(death))
-                stream.done.exception()  # it may be that nobody waits any more
+            stream.finish(WorkerDied(death))
         self.ended.set_result(death)
         self._credit(self.in_flight)
 
@@ -322,7 +348,11 @@ class Worker:
             return Reply(error=f"{type(error).__name__}: {error}")
 
 
-def _ending(status: int | None) -> str:
+def _ending(status: int | None, blame: Blame, *, stuck: bool) -> str:
+    if stuck:
+        return "ended because it came no further"
+    if blame is not Blame.NONE:
+        return _REASONS[blame]
     if status is None:
         return "ended with its zygote"
     return f"ended by signal {-status}" if status < 0 else f"ended with exit status {status}"

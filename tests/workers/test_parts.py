@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,6 @@ from ingestd.model import ObjectTask, Range, Route
 from ingestd.workers.blame import CONDEMNED, CONDEMNED_AFTER, Case, Death, Suspects, merge
 from ingestd.workers.board import Blame, Board, Phase, Place
 from ingestd.workers.budget import ByteBudget
-from ingestd.workers.contracts import Stages
 from ingestd.workers.frames import HEADER, MAX_FRAME, MORE, RESULT, Open, pack
 from ingestd.workers.reading import Reading
 
@@ -80,6 +80,18 @@ def test_record_that_kills_without_detections_becomes_a_reject() -> None:
     assert case.opening().task.skip_records == (5,)
     case.died(death(5, phase=Phase.READ))
     assert case.opening().condemned == CONDEMNED
+
+
+def test_death_while_results_are_built_blames_no_record_at_first() -> None:
+    """Columns of many records are built at once: only when each record is a result of its own is one to blame."""
+    case = Case(task())
+    for _ in range(2):
+        case.died(death(5, phase=Phase.BUILD))
+    assert case.opening().flush_seconds == 0
+    assert not case.opening().task.skip_records
+    for _ in range(2):
+        case.died(death(3, phase=Phase.BUILD))
+    assert case.opening().task.skip_records == (3,)
 
 
 def test_detection_skipped_in_vain_condemns_the_record() -> None:
@@ -157,17 +169,8 @@ def test_suspects_are_suspended_at_their_limit_within_the_window() -> None:
 
 def reading(**fields: object) -> Reading:
     """A reading of a task with these skips."""
-    nothing: object = None
-    stages = Stages(
-        decoder=lambda _: nothing,  # type: ignore[arg-type, return-value]
-        session=lambda _: nothing,  # type: ignore[arg-type, return-value]
-        engine=nothing,  # type: ignore[arg-type]
-        watch=nothing,  # type: ignore[arg-type]
-        builder=lambda: nothing,  # type: ignore[arg-type, return-value]
-        rules_of=lambda _: (),
-        failed=nothing,  # type: ignore[arg-type]
-    )
-    return Reading(Open(task=task(**fields)), stages)
+    nothing: Any = None
+    return Reading(Open(task=task(**fields)), nothing, nothing)
 
 
 @given(ranges, st.lists(st.integers(0, 80)), st.lists(st.integers(1, 700), min_size=1, max_size=6))

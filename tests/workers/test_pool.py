@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ingestd.errors import ConfigError, Permanent, Retryable
-from ingestd.model import ChunkResult
+from ingestd.model import ChunkResult, Route
 from ingestd.workers.pool import Pool
 from ingestd.workers.settings import PoolSettings
 from tests.workers import fakes
@@ -276,6 +276,36 @@ async def test_mistakes_of_the_rooms_become_rejects(house: House) -> None:
     reasons = [row["reason"] for row in house.rows("rejects") if row["reason"] == "internal_error"]
     assert len(reasons) == 2
     assert "ZeroDivisionError" in house.rows("rejects")[0]["detail"]
+
+
+async def test_object_that_cannot_be_begun_is_a_reject(house: House) -> None:
+    """A task that no session can be made for is one reject, for all ordinals that are not committed yet."""
+    house.every("Rule.All", 1)
+    await house.start()
+    route = Route(log_types=("No.Such",))
+    done = await house.run("object", lines(3), route=route, skip=((0, 4), (6, 7)))
+    assert done.failure == "internal_error"
+    assert [(row["ordinal"], row["reason"]) for row in house.rows("rejects")] == [(7, "internal_error")]
+    assert "No.Such" in house.rows("rejects")[0]["detail"]
+    spans = [(span.first, span.end) for result in house.results for span in result.spans]
+    assert spans == [(4, 6), (7, 8)]
+
+
+async def test_reader_that_hangs_does_not_outlive_its_pool(house: House) -> None:
+    """A read that never answers is ended when its object is: by the pool's end, or the child's."""
+    house.every("Rule.All", 1)
+    await house.start()
+
+    async def read() -> AsyncIterator[bytes]:
+        yield lines(1)
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(house.pool.run(house.task("object"), read))
+    await until(lambda: house.pool.stats().busy)
+    async with asyncio.timeout(20):
+        await house.pool.close()
+        with pytest.raises(Retryable):
+            await running
 
 
 async def test_bad_code_is_told_with_its_place(house: House) -> None:
