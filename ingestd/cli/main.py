@@ -22,6 +22,7 @@ from ingestd.cli import (
     query,
     rejects,
     run,
+    test,
     validate,
     version,
 )
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command("run")(run.command)
 app.command("validate")(validate.command)
+app.command("test")(test.command)
 app.command("query")(query.command)
 app.command("alerts")(alerts.command)
 app.command("rejects")(rejects.command)

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,14 @@ def run_correlation_test(
 
 
 def line_of(result: TestResult) -> int:
-    """The line of a result's test in its file."""
-    return yaml12.line_of(Path(result.file).read_bytes(), ("Tests", result.index))
+    """The line of a result's test in its file; 1 if the test comes from elsewhere."""
+    lines = _lines(result.file)
+    return lines[result.index] if result.index < len(lines) else 1
+
+
+@lru_cache(maxsize=64)
+def _lines(file: str) -> list[int]:
+    return yaml12.lines_of(Path(file).read_bytes(), "Tests")
 
 
 def load_for_tests(paths: tuple[str, ...]) -> DetectionSet:

@@ -94,6 +94,18 @@ def load(text: bytes) -> Any:
         raise YamlError(str(error), None) from None
 
 
+def lines_of(text: bytes, key: str) -> list[int]:
+    """Lines, from 1, of the elements of the list under a top-level key."""
+    try:
+        node = _Loader(text).get_single_node()
+    except yaml.YAMLError:
+        return []
+    for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if name.value == key and isinstance(value, yaml.SequenceNode):
+            return [element.start_mark.line + 1 for element in value.value]
+    return []
+
+
 def line_of(text: bytes, path: tuple[str | int, ...]) -> int:
     """Line, from 1, of what lies at `path`, or of the innermost part of it that exists. Parses again: for
     messages only."""
