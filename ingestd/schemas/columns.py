@@ -18,6 +18,7 @@ STANDARD: tuple[Column, ...] = (
     Column(name="p_header", kind="json"),
     Column(name="p_enrichment", kind="json"),
     Column(name="p_unknown_fields", kind="json"),
+    Column(name="p_unexpected", kind="json"),
 )
 """What every table has; the `p_any_*` lists differ by schema."""
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import re2
+
 from ingestd.errors import ConfigError, Problem
 from ingestd.schemas import indicators, spec, timestamps
 from ingestd.schemas.load_parser import ParserReader
@@ -18,7 +20,19 @@ _DEFINITION = re.compile(r"[A-Z][A-Za-z0-9]*\Z")
 
 _TOP = ("version", "schema", "description", "referenceURL", "fieldDiscoveryEnabled", "unroll", "parser", "fields",
         "definitions")  # fmt: skip
-_FIELD = ("name", "required", "description", "rename", "pairs", "copy", "concat", "split", "mask")
+_FIELD = (
+    "name",
+    "required",
+    "description",
+    "expect",
+    "rename",
+    "pairs",
+    "keyValues",
+    "copy",
+    "concat",
+    "split",
+    "mask",
+)
 _VALUE: dict[str, tuple[str, ...]] = {
     "string": ("indicators", "validate"),
     "bigint": (),
@@ -305,6 +319,38 @@ def _validate(problems: Problems, node: Map, path: str) -> spec.Validate | None:
     return spec.Validate(allow=allow, deny=deny, ip=families["ip"], cidr=families["cidr"])  # type: ignore[arg-type]
 
 
+def _expect(problems: Problems, node: Map, path: str) -> spec.Expect | None:
+    args = problems.mapping(node, "expect", path)
+    if args is None:
+        return None
+    path += ".expect"
+    problems.unknown_keys(args, ("values", "pattern", "min", "max", "presentWhen"), path)
+    bounds: dict[str, float | None] = {}
+    for key in ("min", "max"):
+        bounds[key] = args.get(key)
+        if bounds[key] is not None and (isinstance(bounds[key], bool) or not isinstance(bounds[key], (int, float))):
+            problems.add(args.line_of(key), path, f"{key} must be a number")
+            bounds[key] = None
+    pattern = problems.text(args, "pattern", path)
+    try:
+        re2.compile(pattern)
+    except re2.error:
+        problems.add(args.line_of("pattern"), path, f"{pattern!r} is not an RE2 expression")
+        pattern = ""
+    when = problems.mapping(args, "presentWhen", path)
+    if when is not None and len(when) != 1:
+        problems.add(when.line, path, "presentWhen needs one field and its values", "presentWhen: {kind: [a, b]}")
+        when = None
+    sister = next(iter(when)) if when is not None else ""
+    return spec.Expect(
+        values=problems.texts(args, "values", path),
+        pattern=pattern,
+        minimum=bounds["min"],
+        maximum=bounds["max"],
+        present_when=(sister, problems.texts(when, sister, path)) if when is not None else None,
+    )
+
+
 def _pairs(problems: Problems, node: Map, path: str) -> spec.Pairs | None:
     args = problems.mapping(node, "pairs", path)
     if args is None:
@@ -313,6 +359,14 @@ def _pairs(problems: Problems, node: Map, path: str) -> spec.Pairs | None:
     problems.unknown_keys(args, ("key", "values"), path)
     values = problems.texts(args, "values", path) or ("value",)
     return spec.Pairs(problems.text(args, "key", path, "name"), values)
+
+
+def _key_values(problems: Problems, node: Map, path: str) -> spec.KeyValues | None:
+    args = problems.mapping(node, "keyValues", path)
+    if args is None:
+        return None
+    problems.unknown_keys(args, ("from",), path + ".keyValues")
+    return spec.KeyValues(_needed(problems, args, "from", path + ".keyValues"))
 
 
 def _copy(problems: Problems, node: Map, path: str) -> spec.Copy | None:
@@ -361,7 +415,9 @@ def _mask(problems: Problems, node: Map, path: str) -> spec.Mask | None:
 
 
 _TRANSFORMS: dict[str, Callable[[Problems, Map, str], Any]] = {
+    "expect": _expect,
     "pairs": _pairs,
+    "key_values": _key_values,
     "copy": _copy,
     "concat": _concat,
     "split": _split,

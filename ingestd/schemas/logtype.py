@@ -9,6 +9,7 @@ from ingestd.model import Column
 from ingestd.schemas import compile as compile_
 from ingestd.schemas import spec
 from ingestd.schemas.columns import columns_of
+from ingestd.schemas.expectations import expectations
 from ingestd.schemas.strays import Strays
 from ingestd.schemas.textreader import TextSchema
 from ingestd.schemas.transforms import preparation
@@ -22,6 +23,8 @@ class LogType:
         self.name = schema.name
         self.prepare = preparation(schema)
         self.strays = Strays(schema)
+        self.unexpected = expectations(schema)
+        """What is unexpected in a normalised event; None when the schema expects nothing."""
         names = [name for field in schema.fields for name in (field.source, field.name)]
         self.known = frozenset(name.lower() for name in [*names, schema.unroll] if name)
         """Keys at the top of a record that the schema declares, in lower case."""
@@ -63,10 +66,23 @@ class LogType:
             self.prepare(event)
         return self.normalise(event, keep)
 
+    def flag(self, event: dict[str, Any]) -> None:
+        """Put what is unexpected in a normalised event under `p_unexpected`, and count it as drift."""
+        found = self.unexpected(event) if self.unexpected is not None else None
+        if found:
+            event["p_unexpected"] = found
+            self.strays.count(_flagged(path) for path in found)
+
+
+def _flagged(path: str) -> str:
+    return f"{path} (unexpected)"
+
 
 def _made(field: spec.Field) -> bool:
     """Whether a transformation may put the field there, so that its key in the record says nothing."""
-    return field.copy is not None or field.concat is not None or field.split is not None
+    return (
+        field.key_values is not None or field.copy is not None or field.concat is not None or field.split is not None
+    )
 
 
 def _bounded(value: spec.Value) -> bool:

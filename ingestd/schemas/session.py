@@ -71,7 +71,7 @@ class Session:
         only = classifier.jsons[0] if classifier.jsons and not several else None
         self._only = only
         # what the inner loop needs, at hand: a route with one JSON log type is nearly every route
-        straight = only is not None and not only.schema.unroll and only.prepare is None
+        straight = only is not None and not only.schema.unroll and only.prepare is None and only.unexpected is None
         self._straight = only.normalise if only is not None and straight else None
         self._straight_fields = self._constants[only.name] if only is not None else {}
         self._straight_keep = only is not None and self._keeps[only.name]
@@ -137,6 +137,8 @@ class Session:
     def _finish(
         self, kind: LogType, event: Event, event_time: str, ordinal: int, sub: int, header: Event | None
     ) -> Event:
+        if kind.unexpected is not None:
+            kind.flag(event)
         if self._clock() >= self._stale:
             self._tick()
         event.update(self._constants[kind.name])

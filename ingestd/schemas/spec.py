@@ -46,6 +46,12 @@ class Pairs(msgspec.Struct, frozen=True):
     """Keys that may hold the value; the first that is there counts."""
 
 
+class KeyValues(msgspec.Struct, frozen=True):
+    """Cut a text such as `src=10.0.0.1 msg=two words` into an object, as CEF and logfmt write it."""
+
+    path: str
+
+
 class Copy(msgspec.Struct, frozen=True):
     """Take the value at a dotted path of the event."""
 
@@ -75,6 +81,18 @@ class Mask(msgspec.Struct, frozen=True):
     salt: str = ""
 
 
+class Expect(msgspec.Struct, frozen=True, kw_only=True):
+    """What a value should be; one that is not is flagged, and its row kept."""
+
+    values: tuple[str, ...] = ()
+    pattern: str = ""
+    """RE2, of the whole text."""
+    minimum: float | None = None
+    maximum: float | None = None
+    present_when: tuple[str, tuple[str, ...]] | None = None
+    """(name of a sister field, its values): the field should be there exactly when the sister has one of them."""
+
+
 class Field(msgspec.Struct, frozen=True, kw_only=True):
     """A named value."""
 
@@ -85,7 +103,9 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     value: Value
     required: bool = False
     description: str = ""
+    expect: Expect | None = None
     pairs: Pairs | None = None
+    key_values: KeyValues | None = None
     copy: Copy | None = None
     concat: Concat | None = None
     split: Split | None = None

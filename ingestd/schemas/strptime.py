@@ -130,6 +130,19 @@ def _zone(parts: dict[str, str]) -> timezone | None:
     return UTC
 
 
+def _likely_year(parts: dict[str, str]) -> int:
+    """The year for a text without one: the last in which the day is not after tomorrow."""
+    if not {"month", "monthname"} & parts.keys():
+        return 1970
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    ahead = (_month(parts), int(parts.get("day", 1))) > (tomorrow.month, tomorrow.day)
+    return tomorrow.year - ahead
+
+
+def _month(parts: dict[str, str]) -> int:
+    return _MONTHS.index(parts["monthname"][:3].lower()) + 1 if "monthname" in parts else int(parts.get("month", 1))
+
+
 def _build(parts: dict[str, str]) -> Parsed:
     nanos = int((parts.get("fraction", "") + "000000000")[:9])
     if "epoch" in parts:
@@ -137,9 +150,11 @@ def _build(parts: dict[str, str]) -> Parsed:
     if "year2" in parts:
         short = int(parts["year2"])
         year = short + (1900 if short >= 69 else 2000)
+    elif "year" in parts:
+        year = int(parts["year"])
     else:
-        year = int(parts.get("year", "1970"))
-    month = _MONTHS.index(parts["monthname"][:3].lower()) + 1 if "monthname" in parts else int(parts.get("month", 1))
+        year = _likely_year(parts)
+    month = _month(parts)
     hour = int(parts.get("hour", 0))
     if "hour12" in parts:
         hour = int(parts["hour12"]) % 12 + (12 if parts.get("half", "am").lower() == "pm" else 0)

@@ -1,4 +1,4 @@
-"""rename, pairs, copy, concat, split, mask: done on the raw event, in this order, before fields are typed.
+"""rename, pairs, keyValues, copy, concat, split, mask: done on the raw event, in this order, before fields are typed.
 
 Each kind goes over the whole event before the next begins, so that each sees the results of those before it.
 Paths are dotted, from the root of the event, with names as they are after renaming; a number picks an item of
@@ -8,6 +8,7 @@ an array. Masking comes before typing, so that a masked value never reaches the 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -93,6 +94,40 @@ def _pairs(field: spec.Field) -> Step | None:
     return step
 
 
+# a key begins the text or follows a space, and its `=` is not escaped
+_KEY = re.compile(r"(?:^|(?<=\s))([A-Za-z0-9_.\-\[\]]+)=")
+_ESCAPED = re.compile(r"\\([\\=|nr\"])")
+_ESCAPES = {"n": "\n", "r": "\r"}
+
+
+def key_values(text: str) -> Box:
+    """`a=1 b=two words c="x"` as an object of texts; of equal keys the last counts. Linear in the text."""
+    found: Box = {}
+    matches = list(_KEY.finditer(text))
+    ends = [match.start() for match in matches[1:]] + [len(text)]
+    for match, end in zip(matches, ends, strict=False):
+        value = text[match.end() : end].strip()
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            value = value[1:-1]
+        if "\\" in value:
+            value = _ESCAPED.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), value)
+        found[match[1]] = value
+    return found
+
+
+def _key_values(field: spec.Field) -> Step | None:
+    if field.key_values is None:
+        return None
+    path = field.key_values.path
+
+    def step(root: Box, box: Box) -> None:
+        text = lookup(root, path)
+        if text.__class__ is str:
+            box[field.name] = key_values(text)
+
+    return step
+
+
 def _copy(field: spec.Field) -> Step | None:
     copy = field.copy
     if copy is None:
@@ -161,7 +196,7 @@ def _mask(field: spec.Field) -> Step | None:
     return step
 
 
-_ORDER = (_rename, _pairs, _copy, _concat, _split, _mask)
+_ORDER = (_rename, _pairs, _key_values, _copy, _concat, _split, _mask)
 
 
 def _boxes(value: Any) -> Iterator[Box]:

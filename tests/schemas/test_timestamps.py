@@ -1,5 +1,7 @@
 """Times in, `YYYY-MM-DD HH:MM:SS.fffffffff` UTC out."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from ingestd.schemas import timestamps
@@ -111,3 +113,14 @@ def test_go_layouts(layout: str, pattern: str) -> None:
 def test_epoch_of_the_text() -> None:
     """The text form gives the moment back."""
     assert timestamps.to_epoch("2023-11-14 22:13:20.250000000") == 1_700_000_000.25
+
+
+def test_a_text_without_a_year_is_of_the_last_that_fits() -> None:
+    """Syslog's times have no year; none of them lies after tomorrow."""
+    read_time = timestamps.reader_of(("%b %e %H:%M:%S",))
+    today = datetime.now(UTC)
+    for days in (-360, -40, 0, 1):
+        moment = today + timedelta(days=days)
+        if (moment.month, moment.day) == (2, 29):
+            continue
+        assert (read_time(f"{moment:%b} {moment.day:2d} 00:00:00") or "")[:10] == f"{moment:%Y-%m-%d}"

@@ -152,3 +152,14 @@ def test_copy_of_the_whole_event_is_made_once() -> None:
     once = declared(read(text, {"a": "1", "b": 2}))
     assert once == {"a": "1", "all": {"a": "1", "b": 2}}
     assert declared(read(text, once)) == once
+
+
+def test_key_values_cut_a_text_into_an_object() -> None:
+    """As CEF and logfmt write them: values go up to the next key, escapes and quotes are undone."""
+    text = "fields: [{name: ext, type: json, keyValues: {from: raw}}, {name: raw, type: string}]"
+    raw = r'src=10.0.0.1 msg=two words a\=b q="x y" empty= last=c\\d'
+    assert read(text, {"raw": raw})["ext"] == {
+        "src": "10.0.0.1", "msg": "two words a=b", "q": "x y", "empty": "", "last": r"c\d",
+    }  # fmt: skip
+    assert read(text, {"raw": "no pairs"})["ext"] == {}
+    assert "ext" not in read(text, {})
