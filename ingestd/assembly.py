@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,16 +12,33 @@ import msgspec
 from ingestd.alerts.destinations.base import Destination
 from ingestd.alerts.lane import LaneSettings
 from ingestd.config import components, convert
+from ingestd.config.load import load
 from ingestd.config.models import HttpConfig, Root
 from ingestd.detections.kv import Request
 from ingestd.errors import Permanent
 from ingestd.lake.writer import WriterSettings
+from ingestd.schemas.registry import Registry
 from ingestd.sources.base import Source
 from ingestd.state.base import State
 from ingestd.state.kv import RuleStore
 from ingestd.telemetry import http
 from ingestd.workers.frames import Call
 from ingestd.workers.settings import CodeSpec, PoolSettings
+
+
+def load_checked(file: Path) -> Root:
+    """The configuration with its log types checked against the schemas. Raises `ConfigError` with every mistake."""
+    return load(file, log_types=lambda root: Registry.load(root.schemas.paths, builtin=root.schemas.builtin).names)
+
+
+def fingerprint(root: Root) -> str:
+    """Digest of all that the workers would load: equal as long as neither settings nor files of code changed."""
+    digest = hashlib.blake2b(msgspec.json.encode(code_spec(root)), digest_size=16)
+    for path in (*root.schemas.paths, *root.detections.paths):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(os.fsencode(file) + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def pool_settings(root: Root) -> PoolSettings:

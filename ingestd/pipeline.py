@@ -215,6 +215,11 @@ class Pipeline:
         return min(self._reading_limit - self._reading, self._config.max_held - len(self._holding))
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to stop, rather than ending by itself."""
+        return self._stopping.is_set()
+
+    @property
     def held(self) -> int:
         """Messages received and not yet finished."""
         return len(self._holding)

@@ -53,7 +53,7 @@ class Alerts:
     ) -> None:
         self._state = state
         self._clock = clock
-        self._max_per_hour = max_per_hour
+        self.max_per_hour = max_per_hour
         self._on_due = on_due
         self.routing = routing
         """May be replaced at a reload; alerts that are due from then on go by it."""
@@ -73,7 +73,7 @@ class Alerts:
             matches=creating,
             now=self._clock(),
             routing=self.routing,
-            max_per_hour=self._max_per_hour,
+            max_per_hour=self.max_per_hour,
         )
         failpoints.hit("alerts.before_transaction")
         outcome = await self._state.transact(work)

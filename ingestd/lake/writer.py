@@ -39,7 +39,8 @@ class Writer:
     """See the module. All methods are called from one event loop."""
 
     def __init__(self, settings: WriterSettings, files: LakeFiles, journal: Journal) -> None:
-        self._settings = settings
+        self.settings = settings
+        """May be replaced at a reload; takes effect from the next chunk on."""
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="lake")
         self._stall = Stall()
         self._committer = Committer(files, journal, self._executor, self._stall)
@@ -163,7 +164,7 @@ class Writer:
                 return
             left = None
             if self._filling:
-                left = self._filling.opened + self._settings.rotate_secs - time.monotonic()
+                left = self._filling.opened + self.settings.rotate_secs - time.monotonic()
                 if left <= 0:
                     return
             try:
@@ -235,7 +236,7 @@ class Writer:
 
     def _is_full(self, batch: PendingBatch | None = None) -> bool:
         batch = batch or self._filling
-        return batch.bytes >= self._settings.rotate_bytes or batch.rows >= self._settings.rotate_rows
+        return batch.bytes >= self.settings.rotate_bytes or batch.rows >= self.settings.rotate_rows
 
     def _note_buffers(self) -> None:
         committing = self._committing.bytes if self._committing else 0

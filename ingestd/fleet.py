@@ -1,0 +1,111 @@
+"""The sources at work: each one's pipeline is begun, replaced and ended without touching the others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from ingestd import assembly
+from ingestd.config.models import Root
+from ingestd.errors import ConfigError, Permanent, Retryable
+from ingestd.pipeline import Pipeline
+from ingestd.reading import Shared
+from ingestd.sources.base import Source
+from ingestd.state.base import State
+from ingestd.telemetry import catalogue, occurrences
+from ingestd.telemetry.health import Health
+
+READING_PER_WORKER = 32
+"""Objects opened at once per worker: enough that small ones keep it busy."""
+
+
+class Fleet:
+    """See the module. `all_ended` is set when no source is at work any more, by their own end."""
+
+    def __init__(self, shared: Shared, state: State, health: Health) -> None:
+        self._shared = shared
+        self._state = state
+        self._health = health
+        self._pipelines: dict[str, Pipeline] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.failed: set[str] = set()
+        """Sources that ended by an error."""
+        self.all_ended = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._pipelines)
+
+    # --- begin and end --------------------------------------------------------------------------------------
+
+    def build(self, root: Root, names: Iterable[str]) -> dict[str, Source]:
+        """The sources, not yet at work. Raises `ConfigError` when one cannot be built."""
+        return {name: assembly.source(name, root, self._state) for name in names}
+
+    def begin(self, root: Root, sources: dict[str, Source], *, once: bool = False) -> None:
+        """Set sources to work that `build` made."""
+        limit = READING_PER_WORKER * assembly.pool_settings(root).workers
+        for name, source in sources.items():
+            component = self._health.component("source", name)
+            component.restart()
+            pipeline = Pipeline(source, root.sources[name], self._shared, component, reading_limit=limit)
+            self._pipelines[name] = pipeline
+            self._tasks[name] = asyncio.create_task(self._run(pipeline, once=once), name=f"source {name}")
+
+    async def end(self, names: Iterable[str], deadline_secs: float) -> int:
+        """Let sources finish what they began within the deadline; how many messages were given back."""
+        names = [name for name in names if name in self._pipelines]
+        pipelines = [self._pipelines[name] for name in names]
+        for pipeline in pipelines:
+            pipeline.stop()
+        deadline = time.monotonic() + deadline_secs
+        given_back = await asyncio.gather(*(pipeline.drain(deadline) for pipeline in pipelines))
+        for name in names:
+            task = self._tasks.pop(name)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self._pipelines.pop(name).source.close()
+            self.failed.discard(name)
+        return sum(given_back)
+
+    async def end_all(self, deadline_secs: float) -> int:
+        """The same for every source; those that failed are remembered."""
+        failed = set(self.failed)
+        given_back = await self.end(list(self._pipelines), deadline_secs)
+        self.failed = failed
+        return given_back
+
+    async def _run(self, pipeline: Pipeline, *, once: bool) -> None:
+        """One source; its end is no other's."""
+        name = pipeline.source.name
+        component = self._health.component("source", name)
+        try:
+            await pipeline.run(once=once)
+        except (Permanent, ConfigError) as error:
+            self.failed.add(name)
+            component.failed(error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in one source must not stop the others
+            self.failed.add(name)
+            component.failed(error)
+            occurrences.internal_error("receive", error, source=name)
+        finally:
+            if not pipeline.is_stopping and all(
+                task.done() or task is asyncio.current_task() for task in self._tasks.values()
+            ):
+                self.all_ended.set()
+
+    # --- facts ----------------------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, dict[str, int]]:
+        """For `/status`: what each source holds."""
+        return {name: pipeline.facts() for name, pipeline in self._pipelines.items()}
+
+    async def show_depths(self) -> None:
+        """Set the gauge of waiting messages, for the sources that can say."""
+        for name, pipeline in list(self._pipelines.items()):
+            try:
+                depth = await pipeline.source.depth()
+            except Retryable:
+                continue  # the receiver meets the same trouble, and tells of it
+            if depth is not None:
+                catalogue.QUEUE_DEPTH.labels(source=name).set(depth)
