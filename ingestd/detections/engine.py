@@ -125,12 +125,14 @@ class Engine:
                     before_call(runnable.id)
                 watch.serial += 1
                 watch.running = runnable.id
-                if runnable.alerts(view):
-                    match = runnable.match(view, event, log_type, self._timed_out)
+                said = runnable.alerts(view)
+                if said is False:
                     watch.running = None
-                    matches.append(match)
-                else:
-                    watch.running = None
+                    continue
+                returns.verdict(runnable.id, "rule", said)
+                match = runnable.match(view, event, log_type, self._timed_out)
+                watch.running = None
+                matches.append(match)
         except BaseException as error:  # noqa: BLE001 - a rule may raise anything; the window is still open
             assert runnable is not None
             matches.append(self._failed(runnable, error, view, event, log_type))

@@ -40,12 +40,9 @@ _NO_SUCH_TEXT = "\0 any other text"
 class Left(NamedTuple):
     """What one value of one field leaves, as bits of rules."""
 
-    calm: int
-    """Rules not ruled out if nothing odd is true of any other field."""
-    watched: int
-    """Rules not ruled out if nothing odd is true of the telling fields."""
-    at_all: int
-    """Rules not ruled out whatever is true of other fields."""
+    kept: int
+    """Three sets beside each other, so that one operation joins all three: rules not ruled out if nothing odd is true
+    of any other field; of the telling fields; rules not ruled out whatever is true of other fields."""
     odd: int
     """Rules of which something odd is true for this value."""
 
@@ -78,6 +75,7 @@ class Plan:
         self.runnables = tuple(runnables)
         self._formulas = tuple(formulas)
         self._everything = (1 << len(self.runnables)) - 1
+        self._all_kept = _beside(self._everything, self._everything, self._everything, len(self.runnables))
         telling = _telling(formulas)
         self._indexes: dict[Field, _Index] = {}
         self._telling = frozenset(telling)
@@ -102,21 +100,24 @@ class Plan:
 
     def candidates(self, event: PantherEvent) -> tuple[Runnable, ...]:
         """The rules to run, in their order."""
-        calm = watched = at_all = self._everything
+        kept = self._all_kept
         odd = 0
         for read, tables, unknown in self._looks:
             value = read(event)
             table = tables.get(type(value))
             left = unknown if table is None else table[value]
-            calm &= left[0]
-            watched &= left[1]
-            at_all &= left[2]
-            odd |= left[3]
+            kept &= left[0]
+            if left[1]:
+                odd |= left[1]
+        everything, width = self._everything, len(self.runnables)
+        calm = kept & everything
+        watched = kept >> width & everything
+        at_all = kept >> 2 * width
         doubtful = watched & ~(calm | odd)
         if doubtful:
             # What the telling fields say rules these out, unless something odd is true of another field.
             for index in self._others.get(doubtful) or self._other_fields(doubtful):
-                odd |= index.look(event)[3]
+                odd |= index.look(event).odd
         bits = calm | (odd & at_all)
         chosen = self._chosen.get(bits)
         return self._choose(bits) if chosen is None else chosen
@@ -149,6 +150,10 @@ def _telling(formulas: Sequence[Formula]) -> list[Field]:
     }
     telling = [field for field, rules in ruled_out.items() if rules >= _MIN_RULES]
     return sorted(telling, key=lambda field: (-ruled_out[field], field))[:_MAX_FIELDS]
+
+
+def _beside(calm: int, watched: int, at_all: int, width: int) -> int:
+    return calm | watched << width | at_all << 2 * width
 
 
 class _Failed:
@@ -189,7 +194,8 @@ class _Index:
         concerned = sum(bit for bit, _ in self._projections)
         everything = (1 << len(formulas)) - 1
         self._unconcerned = everything & ~concerned
-        self.unknown = Left(everything, everything, everything, concerned)
+        self.width = len(formulas)
+        self.unknown = Left(_beside(everything, everything, everything, self.width), concerned)
         """For floats and containers: they rule nothing out, and anything odd may be true of them."""
         self.tables: dict[type, dict[Any, Left]] = {
             str: _Texts(self, formulas),
@@ -216,7 +222,7 @@ class _Index:
                 watched |= bit * says.watched
                 at_all |= bit * says.at_all
                 odd |= bit * says.odd
-        return Left(calm, watched, at_all, odd)
+        return Left(_beside(calm, watched, at_all, self.width), odd)
 
 
 class _Texts(dict[str, Left]):
@@ -245,10 +251,11 @@ class _Texts(dict[str, Left]):
             return self._other
         else:
             looked = self._index.left_by(text, only=self._looking)
-            left = Left(*(
-                (other & ~self._looking) | (own & self._looking)
-                for other, own in zip(self._other, looked, strict=True)
-            ))  # fmt: skip
+            mask = _beside(self._looking, self._looking, self._looking, self._index.width)
+            left = Left(
+                (self._other.kept & ~mask) | (looked.kept & mask),
+                (self._other.odd & ~self._looking) | (looked.odd & self._looking),
+            )
         if len(self) >= _MAX_VALUES:
             self.clear()
         self[text] = left
@@ -278,7 +285,7 @@ def _reader(field: Field) -> Reader:
         key = keys[0]
         return lambda event: event._seen[key]
     if len(keys) == 2:
-        return lambda event: _second_level(event, *keys)
+        return _second_level(*keys)
     return lambda event: event.deep_get(*keys)
 
 
@@ -294,10 +301,14 @@ def _chained(event: PantherEvent, keys: tuple[str, ...]) -> Any:
     return found
 
 
-def _second_level(event: PantherEvent, outer: str, inner: str) -> Any:
+def _second_level(outer: str, inner: str) -> Reader:
     """`event.deep_get(outer, inner)`, for the usual case."""
-    view = event._seen[outer]
-    if type(view) is not ImmutableCaseInsensitiveDict:
-        return None
-    found = view._seen[inner]
-    return None if found is Absent else found
+
+    def read(event: PantherEvent) -> Any:
+        view = event._seen[outer]
+        if type(view) is not ImmutableCaseInsensitiveDict:
+            return None
+        found = view._seen[inner]
+        return None if found is Absent else found
+
+    return read

@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 class Runnable:
     """A detection and its functions. Policies get the plain resource where rules get the event."""
 
-    __slots__ = ("_asked", "_is_policy", "decide", "detection", "filter", "functions", "id", "module")
+    __slots__ = ("_asked", "_is_policy", "alerts", "decide", "detection", "filter", "functions", "id", "module")
 
     def __init__(self, detection: Detection, decide: Function, functions: dict[str, Function]) -> None:
         self.id = detection.id
@@ -59,6 +59,9 @@ class Runnable:
         ]
         self.module: ModuleType | None = None
         self.filter: Callable[[Any], bool] | None = simple.compile_filters(detection.filters)
+        self.alerts = decide if self.filter is None and not self._is_policy else self._decide_fully
+        """Whether this event, or resource, is one to alert on. Raises what the detection raises, and where it is the
+        author's own function, perhaps with neither True nor False."""
 
     @classmethod
     def bind(cls, detection: Detection, module: ModuleType | None) -> Runnable:
@@ -73,14 +76,12 @@ class Runnable:
         runnable.module = module
         return runnable
 
-    def alerts(self, event: Any) -> bool:
-        """Whether the detection says that this event, or resource, is one to alert on. Raises what it raises."""
+    def _decide_fully(self, event: Any) -> bool:
+        """`alerts` where there is more to it than the author's function."""
         if self.filter is not None and not self.filter(event):
             return False
-        said = self.decide(event)
-        if said is True or said is False:
-            return said is not self._is_policy  # a policy says whether all is well
-        return returns.verdict(self.id, self.detection.function, said)
+        said = returns.verdict(self.id, self.detection.function, self.decide(event))
+        return said is not self._is_policy  # a policy says whether all is well
 
     def ask(self, name: str, event: Any) -> Answer | None:
         """Run one alert function; None if the detection does not have it. Never raises."""
