@@ -46,8 +46,8 @@ _CAUTIOUS_FOR: Final = 32
 _BEGINNING: Final = 256
 _LONGEST_KEY: Final = 64 * 1024
 _KEYS_SHOWN: Final = 20
-_REREAD_BYTES: Final = 64 * 1024 * 1024
-"""How many bytes of an object are looked at again in search of where to go on after damage."""
+_VAIN_BYTES: Final = 8 * 1024 * 1024
+"""How many bytes of an object are scanned in vain for where a damaged element ends: seconds, when all is brackets."""
 
 
 class JsonArrayFramer(JsonFramer):
@@ -62,7 +62,7 @@ class JsonArrayFramer(JsonFramer):
         self._separator = b""
         """The same with the first key of an element, once learnt."""
         self._cautious = 0
-        self._reread = _REREAD_BYTES
+        self._vain = 0
 
     def parse(self) -> Generator[Block | None, None, None]:
         """See `JsonFramer`: one document after the other."""
@@ -291,10 +291,11 @@ class JsonArrayFramer(JsonFramer):
         else:
             match = _WORD.match(inp.data, inp.at)
             complete, end = match is not None, match.end() if match else inp.at
-        self._reread -= end - inp.at
-        if self._reread < 0:
-            raise Fatal("too_much_damage", "too many elements of the array are not JSON", payload=inp.begin())
         follows = self._separator[1:] or b","
         tail = inp.data[end : end + _BEGINNING]
-        goes_on = complete and (tail.startswith(follows) or tail.lstrip().startswith(b"]"))
-        return end if goes_on else None
+        if complete and (tail.startswith(follows) or tail.lstrip().startswith(b"]")):
+            return end
+        self._vain += end - inp.at
+        if self._vain > _VAIN_BYTES:
+            raise Fatal("too_much_damage", "too many elements of the array are not JSON", payload=inp.begin())
+        return None

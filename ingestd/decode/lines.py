@@ -1,4 +1,4 @@
-"""Records that are lines, and CSV rows, in which a quoted field may hold line ends."""
+"""Records that are lines."""
 
 from __future__ import annotations
 

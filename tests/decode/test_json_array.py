@@ -174,6 +174,15 @@ def test_many_broken_elements() -> None:
     assert set(result.reasons) == {"invalid_json"}
 
 
+def test_the_search_for_a_way_on_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elements made so that each is scanned in vain cannot keep a worker busy."""
+    monkeypatch.setattr("ingestd.decode.json_array._VAIN_BYTES", 100_000)
+    result = read(b'[{"a":1},{"a":2},' + (b'{"a":x' + b"{" * 100 + b'"b":1},') * 2000, ARRAY)
+    assert result.records == [b'{"a":1}', b'{"a":2}']
+    assert result.decoder.failure == "too_much_damage"
+    assert result.reasons[-1] == "too_much_damage"
+
+
 def test_damage_without_a_way_on_ends_the_object() -> None:
     """Behind an element that never closes nothing can be trusted."""
     result = read(b'[{"a":1},{"a":"2},{"b":"3"},{"c":4}]', ARRAY)

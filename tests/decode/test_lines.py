@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd.decode import ObjectDecoder
 from ingestd.model import Framing
 from tests.decode.reading import LINES, SMALL, frame, read
 
@@ -38,8 +39,6 @@ def test_an_open_end_is_told(data: bytes, is_open: bool) -> None:
 
 def test_a_long_line_is_told_when_it_is_seen() -> None:
     """Not at its end, which may be a gigabyte away; it is one damage however long."""
-    from ingestd.decode import ObjectDecoder
-
     decoder = ObjectDecoder(LINES, SMALL)
     blocks = [block for _ in range(40) for block in decoder.feed(b"x" * 16_384)]
     assert [block.offset_of(0) for block in blocks] == [0]
