@@ -303,8 +303,8 @@ class WorkersConfig(Model):
     """Address space that a worker may take beyond its size after start. A rule that wants more gets a MemoryError."""
     rule_secs: Annotated[Seconds, Field(gt=0)] = 1
     """CPU time that one detection may take for one event."""
-    chunk_secs: Annotated[Seconds, Field(gt=0)] = 60
-    """CPU time and time inside a detection that a worker may take without a sign of life before it is replaced."""
+    chunk_secs: Annotated[Seconds, Field(gt=0)] = 10
+    """CPU time, and time asleep in a detection, that a worker may use without coming any further before it is replaced."""
     in_flight_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 67_108_864
     """Compressed bytes on their way to the workers at once."""
 

@@ -138,10 +138,10 @@ async def _run_large(house: House) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["event['id'] == 2_345", "event['id'] % 1_000 == 77", "True"])
+@pytest.mark.parametrize("when", ["event['id'] == 2_345", "event['id'] % 100 == 77"])
 @pytest.mark.parametrize("name", RULES)
 async def test_rule_harms_only_itself_among_many(house: House, name: str, when: str) -> None:
-    """100,000 events, 20 good rules, one that misbehaves once per object, now and then, or always."""
+    """100,000 events, 20 good rules, one that misbehaves once or fifty times per object."""
     _write_many_good_rules(house)
     house.rule(f"Mid.{name}", PREAMBLE.format(when=when, body=RULES[name]))
     await _run_large(house)
@@ -149,11 +149,10 @@ async def test_rule_harms_only_itself_among_many(house: House, name: str, when: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["event['id'] % 1_000 == 77", "True"])
-async def test_all_of_them_together_among_many(house: House, when: str) -> None:
+async def test_all_of_them_together_among_many(house: House) -> None:
     """100,000 events, 20 good rules, and all that misbehave at once."""
     _write_many_good_rules(house)
     for name, body in RULES.items():
-        house.rule(f"Mid.{name}", PREAMBLE.format(when=when, body=body))
+        house.rule(f"Mid.{name}", PREAMBLE.format(when="event['id'] % 100 == 77", body=body))
     await _run_large(house)
     assert all(house.errors(f"Mid.{name}") for name in RULES)

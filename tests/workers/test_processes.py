@@ -19,6 +19,7 @@ import pytest
 from ingestd.errors import ConfigError
 from ingestd.workers.generation import scrubbed
 from ingestd.workers.pool import Pool
+from ingestd.workers.settings import MIB
 from tests.workers.conftest import QUICK, House, lines, row_ids_of, run_all, until
 
 ROOT = Path(__file__).parents[2]
@@ -136,10 +137,20 @@ async def test_subprocess_of_a_rule_ends_with_its_child(house: House) -> None:
 
 @contextlib.contextmanager
 def _nothing_grows() -> Iterator[None]:
-    """File descriptors, processes and tasks are as many afterwards as before."""
-    before = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
+    """File descriptors, processes and tasks are as many afterwards as before, and memory hardly grows."""
+    before, memory = _counts(), _resident_bytes()
     yield
-    assert (len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())) == before
+    assert _counts() == before
+    assert _resident_bytes() < memory + 32 * MIB
+
+
+def _counts() -> tuple[int, int, int]:
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return len(os.listdir("/proc/self/fd")), len(children), len(asyncio.all_tasks())
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 async def test_reload_takes_new_code_and_lets_old_work_end(house: House) -> None:
