@@ -27,6 +27,13 @@ class Classifier:
         its start, or `Session.prime` be called with its first record."""
         return any(kind.text.needs_header for kind in self.texts)
 
+    def warm(self) -> None:
+        """Compile what is else compiled at the first record: once, before worker processes are forked."""
+        for kind in self.jsons:
+            kind.normalise  # noqa: B018 - a cached property
+        for kind in self.texts:
+            kind.text  # noqa: B018 - the same
+
     def session(self, info: SessionInfo, clock: Callable[[], float] = time.time) -> Session:
         """A reader for the records of one object."""
         return Session(self, info, clock)

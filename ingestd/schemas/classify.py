@@ -15,8 +15,10 @@ from ingestd.schemas.logtype import LogType
 
 Shape = tuple[str, ...]
 
-_MOST_SHAPES = 4096
-_LONGEST_SHAPE = 400
+# Bounds of the cache: 2,048 shapes of at most 4 KB of keys each, some 20 MB whatever keys records bring.
+_MOST_SHAPES = 2048
+_MOST_KEYS = 100
+_LONGEST_KEYS = 4096
 
 _SHARE_ALONE = 0.5
 """Share of a record's keys that a schema without proof must declare, so that a loose one swallows nothing."""
@@ -69,7 +71,7 @@ class ShapeTable:
         found = self._shapes.get(shape)
         if found is None:
             found = self._rank(shape)
-            if len(shape) <= _LONGEST_SHAPE:
+            if len(shape) <= _MOST_KEYS and sum(map(len, shape)) <= _LONGEST_KEYS:
                 if len(self._shapes) >= _MOST_SHAPES:
                     self._shapes.clear()
                 self._shapes[shape] = found

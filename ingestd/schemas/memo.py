@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 V = TypeVar("V")
 
-_LIMIT = 8192
-_LONGEST = 256  # longer texts are worked out each time, so that a cache holds at most about 4 MB
+_LIMIT = 4096
+_LONGEST = 192  # longer texts are worked out each time, so that a cache holds at most about 1 MB
 
 
 class Memo(dict[str, V], Generic[V]):

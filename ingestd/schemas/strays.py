@@ -17,6 +17,7 @@ from ingestd.schemas.transliterate import column_name
 _MOST_PATHS = 1000
 """Paths whose values are gathered one by one; what is beyond goes together under `…`."""
 _MOST_COUNTED = 500
+_LONGEST_PATH = 200
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -64,7 +65,7 @@ class Strays:
         """Count the unknown fields of one record."""
         counts = self.counts
         for path in paths:
-            general = _INDEX.sub("[]", path) if "[" in path else path
+            general = _INDEX.sub("[]", path[:_LONGEST_PATH])
             if general in counts or len(counts) < _MOST_COUNTED:
                 counts[general] = counts.get(general, 0) + 1
 

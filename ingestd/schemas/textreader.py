@@ -20,6 +20,8 @@ Cut = Callable[[str], "Sequence[str | None] | None"]
 
 _TEMPLATE = re.compile(r"%\{([^}]*)\}")
 _MOST_HEADERS = 64
+_MOST_COLUMNS = 1000
+"""In a header line. Code is made for each; a line of a million delimiters is no header."""
 
 
 class LineReader(Protocol):
@@ -182,6 +184,8 @@ class _CsvReader:
         """Whether the line names columns; if so, they are in force from now on."""
         parser = self._parser
         cells = [cell.strip() for cell in csvtext.cells_of(line.strip(), parser.delimiter)]
+        if len(cells) > _MOST_COLUMNS:
+            raise Misfit("", f"a line of {len(cells)} columns; at most {_MOST_COLUMNS}")
         known = sum(cell in self._known for cell in cells)
         if parser.header == "auto":
             # most names known, not all: a column of next year must not turn the header into a row

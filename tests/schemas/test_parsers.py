@@ -203,6 +203,12 @@ def test_a_header_cannot_name_standard_fields() -> None:
     assert found["p_unknown_fields"] == {"p_log_type": "evil", "P_row_id": "evil"}
 
 
+def test_a_line_of_very_many_columns_is_no_header() -> None:
+    """Code is made for a header's columns, so that their number is bounded."""
+    rejected = refused(schema({"csv": {"hasHeader": True}}, "a"), b"a," * 5000)
+    assert rejected.detail == "a line of 5001 columns; at most 1000"
+
+
 # --- script ---------------------------------------------------------------------------------------------
 
 

@@ -172,6 +172,9 @@ def test_drift_is_counted_per_path() -> None:
         kind.apply({"l": [{"b": 1}], f"key{n}": 1}, True)
     assert kind.strays.counts["l[].b"] == 700
     assert len(kind.strays.counts) == 500
+    other = log_type(NESTED)
+    other.apply({"k" * 100_000: 1}, True)
+    assert list(other.strays.counts) == ["k" * 200]
 
 
 def test_a_record_of_very_many_unknown_fields_keeps_them_all() -> None:
