@@ -304,7 +304,7 @@ class WorkersConfig(Model):
     rule_secs: Annotated[Seconds, Field(gt=0)] = 1
     """CPU time that one detection may take for one event."""
     chunk_secs: Annotated[Seconds, Field(gt=0)] = 10
-    """CPU time, and time asleep in a detection, that a worker may use without coming any further before it is replaced."""
+    """CPU time, and time asleep in a detection, after which a worker that comes no further is replaced."""
     in_flight_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 67_108_864
     """Compressed bytes on their way to the workers at once."""
 
