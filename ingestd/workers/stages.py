@@ -69,7 +69,9 @@ def build(spec: CodeSpec) -> Stages:
 def _registry(spec: CodeSpec) -> Registry:
     registry = Registry.load([Path(path) for path in spec.schema_paths], builtin=spec.builtin_schemas)
     for log_types in spec.candidates:
-        for name in registry.classifier(log_types).names:
+        classifier = registry.classifier(log_types)
+        classifier.warm()
+        for name in classifier.names:
             registry.columns(name)
     return registry
 
