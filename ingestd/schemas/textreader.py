@@ -174,11 +174,12 @@ class _CsvReader:
         self._from_cells: FromCells | None = None
         self._expects_header = parser.header != "none"
         if parser.columns:
-            self._use(parser.columns)
+            # without a header it must be the columns that are expected, not just as many that happen to fit
+            self._use(parser.columns, exact=exact or parser.header == "auto")
 
-    def _use(self, names: Sequence[str]) -> None:
+    def _use(self, names: Sequence[str], *, exact: bool) -> None:
         width, self._from_cells = self._owner.for_header(tuple(names), self._parser.options)
-        self._cut = csvtext.cutter(self._parser.delimiter, width, exact=self._exact)
+        self._cut = csvtext.cutter(self._parser.delimiter, width, exact=exact)
 
     def _is_header(self, line: str, ordinal: int) -> bool:
         """Whether the line names columns; if so, they are in force from now on."""
@@ -197,7 +198,7 @@ class _CsvReader:
             raise Misfit("", "the header line names other columns")
         if parser.header == "auto" or not parser.columns:
             names = [self._aliases.get(cell, cell) for cell in cells]
-            self._use([name if names.index(name) == at else "" for at, name in enumerate(names)])
+            self._use([name if names.index(name) == at else "" for at, name in enumerate(names)], exact=self._exact)
         return True
 
     def read(self, line: str, ordinal: int, keep: bool) -> Read | None:

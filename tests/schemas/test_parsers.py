@@ -173,6 +173,14 @@ def test_csv_finds_out_whether_there_is_a_header() -> None:
     assert rows(AUTO, b"A 7", b"B 8") == [{"a": "A", "n": 7}, {"a": "B", "n": 8}]
 
 
+def test_csv_without_its_header_takes_just_the_declared_columns() -> None:
+    """An object that is read on from its middle does not have its rows read by the wrong names."""
+    one = session(AUTO)
+    found = one.read(b"7 x A", 10)
+    assert isinstance(found, Rejected)
+    assert found.detail == "another number of columns than declared"
+
+
 def test_csv_objects_put_together_bring_their_headers() -> None:
     """A header line in the midst changes the columns from there on."""
     assert rows(AUTO, b"the-n a", b"7 A", b"a the-n", b"B 8") == [None, {"n": 7, "a": "A"}, None, {"a": "B", "n": 8}]
