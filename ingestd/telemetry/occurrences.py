@@ -245,6 +245,11 @@ def worker_replaced(reason: RestartReason, *, pid: int, rule: str | None = None,
     _log.warning("worker replaced", reason=reason, pid=pid, rule=rule, **fields)
 
 
+def object_placed(waited_secs: float) -> None:
+    """A worker is there for an object."""
+    metrics.CHUNK_QUEUE.observe(waited_secs)
+
+
 def worker_started(pid: int) -> None:
     """A worker is ready."""
     _log.debug("worker ready", pid=pid)

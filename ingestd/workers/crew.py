@@ -119,7 +119,9 @@ class Crew:
             async with self._careful_slots, self._worker_alone() as worker:
                 yield worker
             return
+        since = time.monotonic()
         worker = await self._free_worker()
+        occurrences.object_placed(time.monotonic() - since)
         try:
             yield worker
         finally:
@@ -153,17 +155,13 @@ class Crew:
     async def retire(self) -> None:
         """End when nothing is under way: each child by itself, then the zygote."""
         await self._idle.wait()
-        self._closing = True
+        await self._end_tasks()
         await asyncio.gather(*(worker.close() for worker in self.workers))
         await self.close()
 
     async def close(self) -> None:
         """End everything now. Idempotent."""
-        self._closing = True
-        self._alive.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_tasks()
         await self._zygote.close()
         await asyncio.gather(*(asyncio.shield(worker.ended) for worker in self.workers))
         for turn in self._waiting:
@@ -171,6 +169,14 @@ class Crew:
                 turn.set_exception(Retryable("the worker pool is closed"))
         self._waiting.clear()
         await self._idle.wait()
+
+    async def _end_tasks(self) -> None:
+        """From here on nothing is started any more."""
+        self._closing = True
+        self._alive.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # --- placing --------------------------------------------------------------------------------------------
 
@@ -193,7 +199,8 @@ class Crew:
             if self._waiting[0].done():  # it does not wait any more
                 self._waiting.popleft()
                 continue
-            free = [worker for worker in self._workers if worker.objects < self._settings.objects_per_worker]
+            most = self._settings.objects_per_worker
+            free = [worker for worker in self._workers if worker.objects < most and worker.accepts]
             if not free:
                 return
             worker = min(free, key=lambda worker: (worker.in_flight, worker.objects))
@@ -265,8 +272,8 @@ class Crew:
             if death.place.blame in {Blame.MEMORY, Blame.FULL}:
                 reason = "memory"
             occurrences.worker_replaced(reason, pid=worker.pid, rule=death.place.rule or None, detail=death.detail)
-        # Children that end before they have done anything are a mistake of ours or of the machine: no hurry then.
-        hopeless = not worker.served and not worker.objects
+        # Children that end before they were given anything are a mistake of ours or of the machine: no hurry then.
+        hopeless = not worker.used and not worker.closing
         self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE) if hopeless else 0.0
         self._changed.set()
 

@@ -116,8 +116,8 @@ class Worker:
         """It was told to end."""
         self.in_flight = 0
         """Stored bytes sent and not yet worked on."""
-        self.served = 0
-        """Objects finished."""
+        self.used = False
+        """It was given an object."""
         self._budget = budget
         self._on_result = on_result
         self._on_call = on_call
@@ -158,6 +158,11 @@ class Worker:
         """Its process id."""
         return self.child.pid
 
+    @property
+    def accepts(self) -> bool:
+        """Whether it takes objects: it is not dying."""
+        return not self._writer.transport.is_closing()
+
     # --- objects --------------------------------------------------------------------------------------------
 
     async def process(self, opening: Open, read: Read, returned: Callable[[int, int], None]) -> ObjectDone:
@@ -165,6 +170,7 @@ class Worker:
         after everything that the child made of the object has been handed on."""
         number = opening.task.task
         stream = self.streams[number] = Stream(returned)
+        self.used = True
         try:
             await self._write(OPEN, number, encode(opening))
             if not opening.condemned:
@@ -272,7 +278,6 @@ class Worker:
         if kind == RESULT:
             await self._result(_decode_result(payload))
         elif kind in {DONE, CANCELLED}:
-            self.served += 1
             if stream := self.streams.get(task):
                 stream.finish(_decode_done(payload) if kind == DONE else None)
         elif kind == CREDIT:
