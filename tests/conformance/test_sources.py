@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from ingestd.model import Delivery
+from ingestd.sources import aws_sqs
 from ingestd.sources.base import Source
 from ingestd.sources.directory import Config, DirectorySource
 from ingestd.sources.memory import MemorySource
 from ingestd.state.base import State
 from ingestd.state.memory import MemoryState
+from tests.aws.servers import REGION, Aws
 
 
 @dataclass
@@ -25,7 +27,10 @@ class Subject:
     send: Callable[[str], Awaitable[None]]
 
 
-async def _memory(tmp_path: Path, state: State) -> Subject:
+Maker = Callable[[pytest.FixtureRequest, Path, State], Awaitable[Subject]]
+
+
+async def _memory(request: pytest.FixtureRequest, tmp_path: Path, state: State) -> Subject:
     source = MemorySource("queue")
 
     async def send(name: str) -> None:
@@ -34,7 +39,7 @@ async def _memory(tmp_path: Path, state: State) -> Subject:
     return Subject(source, send)
 
 
-async def _directory(tmp_path: Path, state: State) -> Subject:
+async def _directory(request: pytest.FixtureRequest, tmp_path: Path, state: State) -> Subject:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     source = DirectorySource("inbox", Config(type="directory", path=inbox, settle_secs=0), state)
@@ -47,11 +52,34 @@ async def _directory(tmp_path: Path, state: State) -> Subject:
     return Subject(source, send)
 
 
-@pytest.fixture(params=[_memory, _directory], ids=["memory", "directory"])
+def _sqs(server: str, *, fifo: bool = False) -> Maker:
+    async def make(request: pytest.FixtureRequest, tmp_path: Path, state: State) -> Subject:
+        aws: Aws = request.getfixturevalue(server)
+        queue = aws.queue(fifo=fifo)
+        config = aws_sqs.Config(type="aws_sqs", queue_url=queue, region=REGION, endpoint_url=aws.url)
+
+        async def send(name: str) -> None:
+            aws.send(queue, name)
+
+        return Subject(aws_sqs.build("queue", config, state), send)
+
+    return make
+
+
+SUBJECTS: dict[str, Maker] = {
+    "memory": _memory,
+    "directory": _directory,
+    "aws_sqs on ministack": _sqs("ministack"),
+    "aws_sqs, FIFO, on ministack": _sqs("ministack", fifo=True),
+    "aws_sqs on moto": _sqs("moto"),
+}
+
+
+@pytest.fixture(params=list(SUBJECTS.values()), ids=list(SUBJECTS))
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """Each source in turn."""
     state = MemoryState()
-    made: Subject = await request.param(tmp_path, state)
+    made: Subject = await request.param(request, tmp_path, state)
     yield made
     await made.source.close()
     await state.close()

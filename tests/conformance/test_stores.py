@@ -10,9 +10,11 @@ import pytest
 
 from ingestd.errors import Permanent
 from ingestd.model import ObjectRef
+from ingestd.stores import s3
 from ingestd.stores.base import Store
 from ingestd.stores.file import FileStore
 from ingestd.stores.memory import MemoryStore
+from tests.aws.servers import Aws
 
 
 @dataclass
@@ -28,12 +30,15 @@ class Subject:
         return ObjectRef(store=self.store.name, bucket=self.bucket, key=key)
 
 
-def _memory(tmp_path: Path) -> Subject:
+Maker = Callable[[pytest.FixtureRequest, Path], Subject]
+
+
+def _memory(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
     store = MemoryStore()
     return Subject(store, "bucket", lambda key, data: void(store.put("bucket", key, data)))
 
 
-def _file(tmp_path: Path) -> Subject:
+def _file(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
     def put(key: str, data: bytes) -> None:
         path = tmp_path / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,10 +51,27 @@ def void(_: object) -> None:
     """Drop a result."""
 
 
-@pytest.fixture(params=[_memory, _file], ids=["memory", "file"])
+def _s3(server: str) -> Maker:
+    def make(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
+        aws: Aws = request.getfixturevalue(server)
+        bucket = aws.bucket()
+        return Subject(s3.build(aws.account), bucket, lambda key, data: void(aws.put(bucket, key, data)))
+
+    return make
+
+
+SUBJECTS: dict[str, Maker] = {
+    "memory": _memory,
+    "file": _file,
+    "s3 on ministack": _s3("ministack"),
+    "s3 on moto": _s3("moto"),
+}
+
+
+@pytest.fixture(params=list(SUBJECTS.values()), ids=list(SUBJECTS))
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """Each store in turn."""
-    made: Subject = request.param(tmp_path)
+    made: Subject = request.param(request, tmp_path)
     yield made
     await made.store.close()
 
