@@ -1,15 +1,13 @@
 """Python rows into typed Arrow columns.
 
-A row is a dict as rules see it; a table is a tuple of `model.Column`. Rows go through Arrow's C++ converter 256 at a
-time: measured on CloudTrail 10 us per event, as fast as generated per-column appenders; with fewer the fixed cost of
-a call shows, with more the dicts kept alive fall out of the processor's cache. Objects with declared fields become
-structs, which cost 2 us per event more than JSON text would and let `userIdentity.arn` be queried. A value that does
-not fit its column never costs the row: it moves, as JSON, to the column `p_unknown_fields`.
+A row is a dict as rules see it; a table is a tuple of `model.Column`. Objects with declared fields become structs,
+which cost 2 us per event more than JSON text would and let `userIdentity.arn` be queried. Nearly all rows go the fast
+way of `joined`; the others are converted value by value. A value that does not fit its column never costs the row: it
+moves, as JSON, to the column `p_unknown_fields`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -17,6 +15,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingestd.lake.joined import Joiner, can_join
+from ingestd.lake.jsontext import json_text
 from ingestd.model import Column
 
 Row = Mapping[str, Any]
@@ -26,8 +26,6 @@ UNKNOWN_FIELDS = "p_unknown_fields"
 """JSON object, dotted path → value: what a row carried that the table has no typed place for."""
 
 TIMESTAMP = pa.timestamp("us", "UTC")
-
-ROWS_AT_ONCE = 256
 
 _SCALARS: dict[str, pa.DataType] = {
     "string": pa.string(),
@@ -40,7 +38,7 @@ _SCALARS: dict[str, pa.DataType] = {
     "json": pa.string(),
 }
 
-_MISFIT = (pa.ArrowException, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+_MISFIT = (pa.ArrowException, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
 """What Arrow and the JSON encoders raise on a value that does not fit."""
 
 
@@ -61,18 +59,6 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     return pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
 
 
-def json_text(value: Any) -> bytes:
-    """`value` as JSON, whatever it is: integers beyond 64 bits keep their digits, other oddities get their repr."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        pass
-    try:
-        return json.dumps(value, separators=(",", ":"), default=repr).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        return orjson.dumps({"_error": f"not representable as JSON: {error!s:.200}"})
-
-
 class TableBuilder:
     """Collects rows of one table and gives them back as one record batch.
 
@@ -86,71 +72,103 @@ class TableBuilder:
         self.misfits = 0
         """Values that had to move to `p_unknown_fields`, ever."""
         self._raw = {column.name: _raw_type(column) for column in columns}
-        self._raw_row = pa.struct([pa.field(name, raw) for name, raw in self._raw.items()])
         self._timed = [name for name, raw in self._raw.items() if raw != self.schema.field(name).type]
-        self._encoders = tuple((column.name, encode) for column in columns if (encode := _json_encoder(column)))
-        self._arrays = [
-            column.name for column in columns if column.kind == "array" and not column.name.startswith("p_any_")
-        ]
-        self._pending: list[dict[str, Any]] = []
-        self._settled: list[Array] = []
+        self._encoders = {column.name: encode for column in columns if (encode := _json_encoder(column))}
+        self._joiner = Joiner([column for column in columns if can_join(column)])
+        self._join = self._joiner.join
+        self._texts: list[str] = []
+        self._values: dict[str, list[Any]] = {column.name: [] for column in columns if not can_join(column)}
+        """Columns that cannot be joined, row by row beside `_texts`."""
+        self._odd: list[dict[str, Any]] = []
+        self._odd_places: list[int] = []
+        """Rows that could not be joined, and where they belong."""
 
-    def append(self, row: Row) -> None:
+    def append(self, row: dict[str, Any]) -> None:
         """Add one row; keys that are no column are ignored."""
-        copy = dict(row)
-        get = row.get
-        for name, encode in self._encoders:
-            value = get(name)
-            if value is not None:
-                copy[name] = encode(value)
-        for name in self._arrays:
-            if type(get(name)) is str:  # Arrow would take a text for the list of its letters
-                self._move(copy, [name])
-        pending = self._pending
-        pending.append(copy)
-        if len(pending) >= ROWS_AT_ONCE:
-            self._settle()
+        try:
+            text = self._join(row)
+        except _MISFIT:
+            self._append_odd(row)
+            return
+        self._texts.append(text)
+        for name, values in self._values.items():
+            value = row.get(name)
+            values.append(value if value is None else self._encoded(name, value))
 
     def take(self) -> pa.RecordBatch:
         """All rows since the last call, in order."""
-        self._settle()
-        rows = pa.concat_arrays([*self._settled, pa.array([], self._raw_row)])
-        self._settled = []
-        arrays = dict(zip(self._raw, cast("pa.StructArray", rows).flatten(), strict=True))
         moved: dict[int, dict[str, Any]] = {}
+        arrays = self._joiner.split(self._texts)
+        for name, values in self._values.items():
+            arrays[name] = _array(values, name, self._raw[name], moved)
+        if self._odd:
+            arrays = self._with_odd(arrays)
         for name in self._timed:
             arrays[name] = _parse_times(arrays[name], name, self.schema.field(name).type, moved)
         if moved:
             self.misfits += sum(map(len, moved.values()))
             arrays[UNKNOWN_FIELDS] = _with_moved(arrays[UNKNOWN_FIELDS], moved)
-        return pa.RecordBatch.from_arrays(list(arrays.values()), schema=self.schema)
+        self._texts = []
+        self._values = {name: [] for name in self._values}
+        return pa.RecordBatch.from_arrays([arrays[name] for name in self._raw], schema=self.schema)
 
-    def _settle(self) -> None:
-        if self._pending:
-            self._settled += self._converted(self._pending)
-            self._pending = []
+    def _encoded(self, name: str, value: Any) -> Any:
+        encode = self._encoders.get(name)
+        return encode(value) if encode else value
 
-    def _converted(self, rows: list[dict[str, Any]]) -> list[Array]:
-        """The rows as struct arrays. Rows that do not fit are found by halving, so a few cost little."""
-        try:
-            return [pa.array(rows, self._raw_row)]
-        except _MISFIT:
-            if len(rows) == 1:
-                return [pa.array([self._mended(rows[0])], self._raw_row)]
-        middle = len(rows) // 2
-        return self._converted(rows[:middle]) + self._converted(rows[middle:])
+    # --- the slow way ---------------------------------------------------------------------------------------
 
-    def _mended(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row with each value that does not fit moved to `p_unknown_fields`."""
-        self._move(row, [name for name in row if name in self._raw and not _fits(row[name], self._raw[name])])
-        return row
+    def _append_odd(self, row: dict[str, Any]) -> None:
+        """Keep the row as it is, with each value that does not fit moved to `p_unknown_fields`."""
+        kept = {name: self._encoded(name, row[name]) for name in self._raw if row.get(name) is not None}
+        unfit = [name for name, value in kept.items() if not _fits(value, self._raw[name])]
+        if unfit:
+            self.misfits += len(unfit)
+            kept[UNKNOWN_FIELDS] = _merged(kept.get(UNKNOWN_FIELDS), {name: row[name] for name in unfit})
+            for name in unfit:
+                del kept[name]
+        self._odd_places.append(len(self._texts))
+        self._odd.append(kept)
+        self._texts.append(self._joiner.placeholder)
+        for values in self._values.values():
+            values.append(None)
 
-    def _move(self, row: dict[str, Any], names: Sequence[str]) -> None:
-        self.misfits += len(names)
-        row[UNKNOWN_FIELDS] = _merged(row.get(UNKNOWN_FIELDS), {name: row.pop(name) for name in names})
+    def _with_odd(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        """The columns with the odd rows in their places."""
+        places = list(range(len(self._texts)))
+        for number, place in enumerate(self._odd_places):
+            places[place] = len(self._texts) + number
+        order = pa.array(places, pa.int32())
+        odd = {name: _fitting([row.get(name) for row in self._odd], raw) for name, raw in self._raw.items()}
+        self._odd, self._odd_places = [], []
+        return {name: pa.concat_arrays([array, odd[name]]).take(order) for name, array in arrays.items()}
+
+
+def _array(values: list[Any], name: str, wanted: pa.DataType, moved: dict[int, dict[str, Any]]) -> Array:
+    """The values as a column; one that does not fit is null and lands in `moved`."""
+    try:
+        return cast("Array", pa.array(values, wanted))
+    except _MISFIT:
+        pass
+    kept = list(values)
+    for row, value in enumerate(values):
+        if not _fits(value, wanted):
+            moved.setdefault(row, {})[name] = value
+            kept[row] = None
+    return cast("Array", pa.array(kept, wanted))
+
+
+def _fitting(values: list[Any], wanted: pa.DataType) -> Array:
+    """Values of which each fits, although Arrow may not like them beside each other: `{}` and `[]` for a struct."""
+    try:
+        return cast("Array", pa.array(values, wanted))
+    except _MISFIT:
+        return pa.concat_arrays([pa.array([value], wanted) for value in values])
 
 
 def _fits(value: Any, wanted: pa.DataType) -> bool:
+    if isinstance(wanted, pa.ListType) and isinstance(value, str):
+        return False  # Arrow would take a text for the list of its letters
     try:
         pa.array([value], wanted)
     except _MISFIT:

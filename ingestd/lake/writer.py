@@ -138,6 +138,11 @@ class Writer:
         self._swapped.set()
         self._executor.shutdown(wait=False)
 
+    @property
+    def is_committing(self) -> bool:
+        """Whether a batch is on its way to the disk."""
+        return self._committing is not None
+
     # --- what goes out --------------------------------------------------------------------------------------
 
     async def _commit_for_ever(self) -> None:
