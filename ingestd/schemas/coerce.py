@@ -7,20 +7,14 @@ record cannot be of the schema.
 from __future__ import annotations
 
 import ipaddress
-import json
 import math
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import orjson
-
+from ingestd.schemas.jsontext import MAX_DEPTH, Literal, NeedLiterals, depth, literal_mode, loads, loads_literal
 from ingestd.schemas.memo import Memo
 
-MAX_DEPTH = 100
-"""Levels of nesting of one JSON text. orjson writes up to 254; embedded texts add their own levels."""
 _MAX_EMBEDDED_DEPTH = 50
 
 
@@ -36,22 +30,10 @@ class Misfit(Exception):
         return f"{self.path}: {self.why}" if self.path else self.why
 
 
-class NeedLiterals(Exception):
-    """A text field holds a number whose spelling the decoder did not keep: decode again with `loads_literal`."""
-
-
-class Literal(float):
-    """A number that knows how it was written."""
-
-    text: str
-
-
-_INT64_DIGITS = 18
 _CANONICAL = re.compile(r"-?\d+\Z", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?\Z", re.ASCII)
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 _NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number",
           type(None): "null", Literal: "number"}  # fmt: skip
@@ -75,19 +57,6 @@ def wrong(value: object, wanted: str, path: str) -> Misfit:
     return Misfit(path, f"expected {wanted}, found {shown(value)}")
 
 
-_mode = threading.local()
-
-
-@contextmanager
-def keeping_literals() -> Iterator[None]:
-    """Within it, embedded JSON too is decoded with the spelling of its numbers."""
-    _mode.literal = True
-    try:
-        yield
-    finally:
-        _mode.literal = False
-
-
 def text(value: object, path: str) -> str:
     """A number or boolean in a text field keeps its spelling."""
     if value is True:
@@ -99,7 +68,7 @@ def text(value: object, path: str) -> str:
     if isinstance(value, Literal):
         return value.text
     if isinstance(value, float):
-        if getattr(_mode, "literal", False):  # a copy of a value may have lost its spelling
+        if literal_mode():  # a copy of a value may have lost its spelling
             return repr(value)
         raise NeedLiterals
     if isinstance(value, str):
@@ -172,6 +141,12 @@ def bad_time(value: object, path: str, formats: tuple[str, ...]) -> Misfit:
     return Misfit(path, f"{shown(value)} is not a time of the format {' or '.join(formats)}")
 
 
+def check_depth(value: object) -> None:
+    """Raises Misfit when the value is nested too deeply for what comes after."""
+    if depth(value, MAX_DEPTH) > MAX_DEPTH:
+        raise Misfit("", f"nested more than {MAX_DEPTH} deep")
+
+
 def embedded(value: str, kind: type, path: str) -> Any:
     """Decode JSON inside a text. For `kind` dict or list the result must be one; for object anything goes,
     and what is no JSON stays text. None for an empty text."""
@@ -180,7 +155,7 @@ def embedded(value: str, kind: type, path: str) -> Any:
     data = value.encode()
     try:
         decoded = loads(data, _MAX_EMBEDDED_DEPTH)
-        if getattr(_mode, "literal", False):
+        if literal_mode():
             decoded = loads_literal(data)
     except ValueError as error:
         if kind is object:
@@ -189,108 +164,6 @@ def embedded(value: str, kind: type, path: str) -> Any:
     if kind is not object and decoded is not None and decoded.__class__ is not kind:
         raise wrong(decoded, "object" if kind is dict else "array", path)
     return decoded
-
-
-# --- JSON -----------------------------------------------------------------------------------------------
-
-
-def depth(value: object, limit: int) -> int:
-    """Levels of nesting, counted up to `limit + 1`, without recursion."""
-    level, layer = 0, [value]
-    while layer and level <= limit:
-        deeper: list[object] = []
-        for item in layer:
-            if item.__class__ is dict:
-                deeper.extend(item.values())
-            elif item.__class__ is list:
-                deeper.extend(item)
-            else:
-                continue
-        layer = [item for item in deeper if item.__class__ is dict or item.__class__ is list]
-        level += 1
-    return level
-
-
-def check_depth(value: object) -> None:
-    """Raises Misfit when the value is nested too deeply for what comes after."""
-    if depth(value, MAX_DEPTH) > MAX_DEPTH:
-        raise Misfit("", f"nested more than {MAX_DEPTH} deep")
-
-
-def loads(data: bytes, limit: int = MAX_DEPTH) -> Any:
-    """Decode one JSON text nested at most `limit` deep. The last of equal keys counts; integers beyond 64
-    bits become floats; half surrogate pairs become U+FFFD. Raises ValueError saying what is wrong."""
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        if b"\\u" not in data or "surrogate" not in str(error):
-            raise
-        return _loads_surrogates(data, limit)
-    if data.count(b"{") + data.count(b"[") > limit and depth(value, limit) > limit:
-        raise ValueError(f"nested more than {limit} deep")
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _loads_surrogates(data: bytes, limit: int) -> Any:
-    """The stdlib takes half surrogate pairs; a log line must not vanish because a client sent one."""
-    try:
-        value = json.loads(data, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise ValueError(f"nested more than {limit} deep") from error
-    if depth(value, limit) > limit:
-        raise ValueError(f"nested more than {limit} deep")
-    return _mend(value)
-
-
-def _mend(value: Any) -> Any:
-    """What the stdlib decoded, as orjson would have."""
-    if isinstance(value, str):
-        return _SURROGATES.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_mend(item) for item in value]
-    if isinstance(value, dict):
-        return {_SURROGATES.sub("\ufffd", key): _mend(item) for key, item in value.items()}
-    if value.__class__ is int and not -(1 << 63) <= value < (1 << 64):
-        return _mend(float(value)) if abs(value) < 10**308 else _mend(math.inf)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a number is too large")
-    return value
-
-
-def _literal(spelled: str) -> Literal:
-    made = Literal(spelled)
-    made.text = spelled
-    return made
-
-
-def _literal_int(spelled: str) -> int | Literal:
-    return int(spelled) if len(spelled) <= _INT64_DIGITS else _literal(spelled)
-
-
-def loads_literal(data: bytes) -> Any:
-    """Decode keeping the spelling of numbers (`Literal`) where Python's own types would lose it."""
-    value = json.loads(data, parse_float=_literal, parse_int=_literal_int, parse_constant=_no_constant)
-    return _mend(value) if b"\\u" in data else value
-
-
-def drop_literals(value: Any) -> Any:
-    """The same data with plain numbers, for what no text field took."""
-    if isinstance(value, Literal):
-        if _CANONICAL.match(value.text) and len(value.text) <= 20:
-            whole = int(value.text)
-            return whole if -(1 << 63) <= whole < (1 << 64) else float(value)
-        return float(value)
-    if value.__class__ is dict:
-        for key, item in value.items():
-            if item.__class__ is not str:
-                value[key] = drop_literals(item)
-    elif value.__class__ is list:
-        value[:] = [drop_literals(item) for item in value]
-    return value
 
 
 # --- validate -------------------------------------------------------------------------------------------

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
-
-import re2
 
 from ingestd.errors import ConfigError, Problem
 from ingestd.schemas import indicators, spec, timestamps
+from ingestd.schemas.load_attributes import ATTRIBUTES, read_validate
 from ingestd.schemas.load_parser import ParserReader
+from ingestd.schemas.problems import Problems
 from ingestd.schemas.transliterate import column_name
 from ingestd.schemas.yamlnodes import Map, Seq, parse
 
@@ -47,76 +45,6 @@ _VALUE: dict[str, tuple[str, ...]] = {
     "ref": ("target",),
 }
 _ALWAYS = ("type", "description")
-
-
-class Problems:
-    """Collects the problems of one file."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.found: list[Problem] = []
-
-    def add(self, line: int, path: str, message: str, hint: str = "") -> None:
-        """One mistake."""
-        self.found.append(Problem(message, file=self.file, line=line, path=path, hint=hint))
-
-    def unknown_keys(self, node: Map, known: Iterable[str], path: str) -> None:
-        """A problem for each key of `node` that is not in `known`."""
-        names = list(known)
-        for key in node:
-            if key not in names:
-                near = difflib.get_close_matches(key, names, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
-                self.add(node.line_of(key), path, f"unknown key {key!r}", hint)
-
-    def text(self, node: Map, key: str, path: str, default: str = "") -> str:
-        """A text at `key`; numbers and booleans that YAML made of one are taken back."""
-        value = node.get(key)
-        if value is None:
-            return default
-        if isinstance(value, (Map, Seq)):
-            self.add(node.line_of(key), path, f"{key} must be a text")
-            return default
-        return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-
-    def flag(self, node: Map, key: str, path: str, *, default: bool = False) -> bool:
-        """true or false at `key`."""
-        value = node.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            self.add(node.line_of(key), path, f"{key} must be true or false, not {value!r}")
-            return default
-        return value
-
-    def integer(self, node: Map, key: str, path: str, default: int = 0) -> int:
-        """A whole number at `key`."""
-        value = node.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, int) or isinstance(value, bool):
-            self.add(node.line_of(key), path, f"{key} must be a whole number, not {value!r}")
-            return default
-        return value
-
-    def texts(self, node: Map, key: str, path: str) -> tuple[str, ...]:
-        """A list of texts at `key`; a single text counts as a list of one."""
-        value = node.get(key)
-        if value is None:
-            return ()
-        items = value if isinstance(value, Seq) else [value]
-        if any(isinstance(item, (Map, Seq)) for item in items):
-            self.add(node.line_of(key), path, f"{key} must be a list of texts")
-            return ()
-        return tuple("" if item is None else item if isinstance(item, str) else str(item) for item in items)
-
-    def mapping(self, node: Map, key: str, path: str) -> Map | None:
-        """A mapping at `key`, or None."""
-        value = node.get(key)
-        if value is None or isinstance(value, Map):
-            return value
-        self.add(node.line_of(key), path, f"{key} must be a mapping")
-        return None
 
 
 class _SchemaReader:
@@ -201,7 +129,7 @@ class _SchemaReader:
             source = problems.text(rename, "from", here + ".rename") or name
             if "from" not in rename:
                 problems.add(rename.line, here + ".rename", "needs from", "rename: {from: original-key}")
-        made = {key: _TRANSFORMS[key](problems, node, here) for key in _TRANSFORMS}
+        made = {key: ATTRIBUTES[key](problems, node, here) for key in ATTRIBUTES}
         if made["mask"] is not None and value.kind != "string":
             problems.add(node.line_of("mask"), here, f"mask works on type string, not {value.kind}")
         return spec.Field(
@@ -242,7 +170,7 @@ class _SchemaReader:
         return spec.Value(
             kind=kind,  # type: ignore[arg-type] # a key of _VALUE other than ref is a Kind
             indicators=self.indicators(node, path, kind),
-            validate=_validate(problems, node, path),
+            validate=read_validate(problems, node, path),
             time_formats=self.time_formats(node, path) if kind == "timestamp" else (),
             is_event_time=problems.flag(node, "isEventTime", path),
             is_embedded_json=problems.flag(node, "isEmbeddedJSON", path),
@@ -296,140 +224,6 @@ class _SchemaReader:
             else:
                 good.append(name)
         return tuple(good)
-
-
-def _validate(problems: Problems, node: Map, path: str) -> spec.Validate | None:
-    rules = problems.mapping(node, "validate", path)
-    if rules is None:
-        return None
-    path += ".validate"
-    problems.unknown_keys(rules, ("allow", "deny", "ip", "cidr"), path)
-    allow, deny = problems.texts(rules, "allow", path), problems.texts(rules, "deny", path)
-    if "allow" in rules and "deny" in rules:
-        problems.add(rules.line, path, "write allow or deny, not both")
-    for key, listed in (("allow", allow), ("deny", deny)):
-        if key in rules and (not listed or "" in listed):
-            problems.add(rules.line_of(key), path, f"{key} must list texts, none of them empty")
-    families = {}
-    for key in ("ip", "cidr"):
-        families[key] = problems.text(rules, key, path)
-        if families[key] not in {"", "ipv4", "ipv6", "any"}:
-            problems.add(rules.line_of(key), path, f"{key} must be ipv4, ipv6 or any, not {families[key]!r}")
-            families[key] = "any"
-    return spec.Validate(allow=allow, deny=deny, ip=families["ip"], cidr=families["cidr"])  # type: ignore[arg-type]
-
-
-def _expect(problems: Problems, node: Map, path: str) -> spec.Expect | None:
-    args = problems.mapping(node, "expect", path)
-    if args is None:
-        return None
-    path += ".expect"
-    problems.unknown_keys(args, ("values", "pattern", "min", "max", "presentWhen"), path)
-    bounds: dict[str, float | None] = {}
-    for key in ("min", "max"):
-        bounds[key] = args.get(key)
-        if bounds[key] is not None and (isinstance(bounds[key], bool) or not isinstance(bounds[key], (int, float))):
-            problems.add(args.line_of(key), path, f"{key} must be a number")
-            bounds[key] = None
-    pattern = problems.text(args, "pattern", path)
-    try:
-        re2.compile(pattern)
-    except re2.error:
-        problems.add(args.line_of("pattern"), path, f"{pattern!r} is not an RE2 expression")
-        pattern = ""
-    when = problems.mapping(args, "presentWhen", path)
-    if when is not None and len(when) != 1:
-        problems.add(when.line, path, "presentWhen needs one field and its values", "presentWhen: {kind: [a, b]}")
-        when = None
-    sister = next(iter(when)) if when is not None else ""
-    return spec.Expect(
-        values=problems.texts(args, "values", path),
-        pattern=pattern,
-        minimum=bounds["min"],
-        maximum=bounds["max"],
-        present_when=(sister, problems.texts(when, sister, path)) if when is not None else None,
-    )
-
-
-def _pairs(problems: Problems, node: Map, path: str) -> spec.Pairs | None:
-    args = problems.mapping(node, "pairs", path)
-    if args is None:
-        return None
-    path += ".pairs"
-    problems.unknown_keys(args, ("key", "values"), path)
-    values = problems.texts(args, "values", path) or ("value",)
-    return spec.Pairs(problems.text(args, "key", path, "name"), values)
-
-
-def _key_values(problems: Problems, node: Map, path: str) -> spec.KeyValues | None:
-    args = problems.mapping(node, "keyValues", path)
-    if args is None:
-        return None
-    problems.unknown_keys(args, ("from",), path + ".keyValues")
-    return spec.KeyValues(_needed(problems, args, "from", path + ".keyValues"))
-
-
-def _copy(problems: Problems, node: Map, path: str) -> spec.Copy | None:
-    args = problems.mapping(node, "copy", path)
-    if args is None:
-        return None
-    problems.unknown_keys(args, ("from",), path + ".copy")
-    return spec.Copy(_needed(problems, args, "from", path + ".copy"))
-
-
-def _concat(problems: Problems, node: Map, path: str) -> spec.Concat | None:
-    args = problems.mapping(node, "concat", path)
-    if args is None:
-        return None
-    path += ".concat"
-    problems.unknown_keys(args, ("paths", "separator"), path)
-    paths = problems.texts(args, "paths", path)
-    if not paths:
-        problems.add(args.line, path, "needs paths", "concat: {paths: [date, time], separator: T}")
-    return spec.Concat(paths, problems.text(args, "separator", path))
-
-
-def _split(problems: Problems, node: Map, path: str) -> spec.Split | None:
-    args = problems.mapping(node, "split", path)
-    if args is None:
-        return None
-    path += ".split"
-    problems.unknown_keys(args, ("from", "separator", "index"), path)
-    separator = _needed(problems, args, "separator", path)
-    index = problems.integer(args, "index", path) if "index" in args else None
-    return spec.Split(_needed(problems, args, "from", path), separator or " ", index)
-
-
-def _mask(problems: Problems, node: Map, path: str) -> spec.Mask | None:
-    args = problems.mapping(node, "mask", path)
-    if args is None:
-        return None
-    path += ".mask"
-    problems.unknown_keys(args, ("type", "to", "salt"), path)
-    kind = problems.text(args, "type", path)
-    if kind == "hash":
-        return spec.Mask("hash", salt=problems.text(args, "salt", path))
-    if kind != "redact":
-        problems.add(args.line_of("type"), path, f"type must be redact or hash, not {kind!r}")
-    return spec.Mask("redact", to=problems.text(args, "to", path, "***REDACTED***"))
-
-
-_TRANSFORMS: dict[str, Callable[[Problems, Map, str], Any]] = {
-    "expect": _expect,
-    "pairs": _pairs,
-    "key_values": _key_values,
-    "copy": _copy,
-    "concat": _concat,
-    "split": _split,
-    "mask": _mask,
-}
-
-
-def _needed(problems: Problems, args: Map, key: str, path: str) -> str:
-    text = problems.text(args, key, path)
-    if not text:
-        problems.add(args.line_of(key), path, f"needs {key}")
-    return text
 
 
 def _join(path: str, name: str) -> str:

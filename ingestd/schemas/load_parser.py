@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ingestd.schemas import spec
 from ingestd.schemas.parsers import fastmatch, regex, script
+from ingestd.schemas.problems import Problems
 from ingestd.schemas.yamlnodes import Map
-
-if TYPE_CHECKING:
-    from ingestd.schemas.load import Problems
 
 _SHARED = ("emptyValues", "expandFields", "trimSpace", "skipPrefix", "skipLines")
 _KEYS: dict[str, tuple[str, ...]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ingestd.schemas import coerce, indicators
+from ingestd.schemas import coerce, indicators, jsontext
 
 _DIGITS = "0123456789"
 _HEX = _DIGITS + "abcdefABCDEF"
@@ -73,7 +73,7 @@ def scanner(names: Sequence[str]) -> Callable[..., None]:
         lists = sorted({list_ for name in names for list_ in indicators.TABLE[name].writes})
         namespace: dict[str, Any] = {
             **indicators.NAMESPACE,
-            "MAX_DEPTH": coerce.MAX_DEPTH,
+            "MAX_DEPTH": jsontext.MAX_DEPTH,
             "check_depth": coerce.check_depth,
         }
         exec(compile(_source(key, lists, namespace), "<scan>", "exec"), namespace)  # noqa: S102 - our own code

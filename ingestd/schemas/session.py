@@ -10,9 +10,10 @@ import msgspec
 import orjson
 
 from ingestd import model
-from ingestd.schemas import coerce, transforms
+from ingestd.schemas import coerce, jsontext, transforms
 from ingestd.schemas.classify import Ranked
-from ingestd.schemas.coerce import Misfit, NeedLiterals
+from ingestd.schemas.coerce import Misfit
+from ingestd.schemas.jsontext import NeedLiterals
 from ingestd.schemas.logtype import LogType
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Session:
                 return self._read_any(data, ordinal, header)
             event = orjson.loads(data)
             if event.__class__ is dict and not (
-                self._count_depth and data.count(b"{") + data.count(b"[") > coerce.MAX_DEPTH
+                self._count_depth and data.count(b"{") + data.count(b"[") > jsontext.MAX_DEPTH
             ):
                 event_time = normalise(event, self._straight_keep)
                 if self._clock() >= self._stale:
@@ -180,7 +181,7 @@ class Session:
 
     def _no_object(self, data: bytes) -> Rejected:
         try:
-            value = coerce.loads(data)
+            value = jsontext.loads(data)
         except ValueError as error:
             return self._undecodable(data, error)
         return Rejected(
@@ -197,7 +198,7 @@ class Session:
 
     def _read_json(self, data: bytes, ordinal: int, header: Event | None) -> Result:
         try:
-            record = coerce.loads(data)
+            record = jsontext.loads(data)
         except ValueError as error:
             return self._undecodable(data, error)
         if record.__class__ is dict:
@@ -264,9 +265,9 @@ class Session:
         try:
             return self._normalised(kind, record)
         except NeedLiterals:
-            with coerce.keeping_literals():
+            with jsontext.keeping_literals():
                 fits = self._normalised(kind, again.record(literal=True))
-            return [(coerce.drop_literals(event), event_time) for event, event_time in fits]
+            return [(jsontext.drop_literals(event), event_time) for event, event_time in fits]
 
     def _normalised(self, kind: LogType, record: Event) -> list[tuple[Event, str]]:
         keep, unroll = self._keeps[kind.name], kind.schema.unroll
@@ -321,7 +322,7 @@ class _Again:
 
     def record(self, *, literal: bool = False) -> Event:
         """A fresh copy; with `literal`, numbers keep their spelling."""
-        value = coerce.loads_literal(self._data) if literal else coerce.loads(self._data)
+        value = jsontext.loads_literal(self._data) if literal else jsontext.loads(self._data)
         found: Event = value if self._element is None else value[self._element]
         return found
 

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from ingestd.schemas import spec
-from ingestd.schemas.coerce import Literal
+from ingestd.schemas.jsontext import Literal
 
 Box = dict[str, Any]
 Step = Callable[[Box, Box], None]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ingestd.model import row_id, row_id_prefix
 from ingestd.schemas import Rejected
-from ingestd.schemas.coerce import MAX_DEPTH
+from ingestd.schemas.jsontext import MAX_DEPTH
 from tests.schemas.build import NOW_TEXT, declared, log_type, read, refused, session
 
 LOOSE = "fields: [{name: a, type: string}, {name: n, type: bigint}, {name: j, type: json}]"
