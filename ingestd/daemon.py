@@ -34,9 +34,7 @@ from ingestd.reload import Coalesced, changed, needs_restart
 from ingestd.state.base import State
 from ingestd.state.kv import RuleStore
 from ingestd.state.sqlite import SqliteState
-from ingestd.stores.base import Store
-from ingestd.stores.file import FileStore
-from ingestd.telemetry import catalogue, health, http, logs, loop, occurrences
+from ingestd.telemetry import catalogue, health, http, logs, loop, notify, occurrences, stall, summary
 from ingestd.workers.pool import Pool
 
 EXIT_OK = 0
@@ -72,6 +70,7 @@ class Daemon:
         self._health = health.Health()
         self._stop = asyncio.Event()
         self._stop_reason = "nothing left to read"
+        self._supervisor = notify.Notifier.from_environment()
         self._fleet: Fleet
         self._reloads: set[asyncio.Future[list[str]]] = set()
         self.reload = Coalesced(self._reload)
@@ -85,6 +84,7 @@ class Daemon:
             self._fleet.begin(self._root, self._fleet.build(self._root, self._root.sources), once=once)
             workers = assembly.pool_settings(self._root).workers
             occurrences.daemon_started(version=__version__, sources=len(self._fleet), workers=workers)
+            self._supervisor.ready()
             await self._until_done()
             await self._drain(once=once)
         logs.flush_folded(everything=True)
@@ -125,13 +125,16 @@ class Daemon:
         occurrences.code_loaded(self._pool.description)
         self._health.component("workers").ok()
 
-        stores: dict[str, Store] = {"file": FileStore()}
-        for store in stores.values():
-            closing.push_async_callback(store.close)
-        shared = Shared(stores=stores, ledger=ledger, pool=self._pool, writer=self._writer)
+        shared = Shared(ledger=ledger, pool=self._pool, writer=self._writer)
         self._fleet = Fleet(shared, state, self._health)
         self._beside(self._keep_house(ledger), "housekeeping", closing)
         self._beside(self._show_gauges(), "gauges", closing)
+        stalled = stall.Stall(self._health, in_hand=lambda: bool(self._fleet.reading) or self._writer.is_committing)
+        self._beside(stalled.watch(), "stall watch", closing)
+        signs = notify.beat(
+            self._supervisor, status=summary.Summary(self._health).line, moving=lambda: not stalled.hopeless
+        )
+        closing.push_async_callback(_cancelled, asyncio.create_task(signs, name="supervisor"))
 
     async def _serve_admin(self, closing: AsyncExitStack) -> None:
         settings = assembly.admin_settings(self._root.http)
@@ -152,12 +155,8 @@ class Daemon:
             if not task.cancelled() and (error := task.exception()) is not None:
                 occurrences.internal_error("daemon", error, task=name)
 
-        async def end() -> None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
         task.add_done_callback(ended)
-        closing.push_async_callback(end)
+        closing.push_async_callback(_cancelled, task)
 
     # --- work -----------------------------------------------------------------------------------------------
 
@@ -195,6 +194,7 @@ class Daemon:
 
     async def _reload(self) -> list[str]:
         """Apply the configuration as it lies there now, or refuse it whole; its problems."""
+        self._supervisor.reloading()
         try:
             new = await asyncio.to_thread(assembly.load_checked, self._file)
             problems = needs_restart(self._root, new)
@@ -207,6 +207,8 @@ class Daemon:
         except Retryable as error:
             occurrences.reload_refused([str(error)])
             return [str(error)]
+        finally:
+            self._supervisor.ready()
         occurrences.reload_applied(**self._pool.description)
         return []
 
@@ -269,8 +271,14 @@ class Daemon:
         ends = time.monotonic() + seconds
         self._health.draining = True
         occurrences.daemon_stopping(self._stop_reason, deadline_secs=seconds)
+        self._supervisor.stopping(within_secs=seconds)
         given_back = await self._fleet.end_all(SHARE_FOR_COMMIT * seconds)
         if given_back:
             occurrences.drain_incomplete(given_back, deadline_secs=seconds)
         left = max(1.0, ends - time.monotonic())
         await self._delivery.drain(ONCE_ALERTS_SECS if once and not self._stop.is_set() else left)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+import msgspec
+
 from ingestd import assembly
 from ingestd.config.models import Root
 from ingestd.errors import ConfigError, Permanent, Retryable
@@ -13,6 +15,7 @@ from ingestd.pipeline import Pipeline
 from ingestd.reading import Shared
 from ingestd.sources.base import Source
 from ingestd.state.base import State
+from ingestd.stores.base import Store
 from ingestd.telemetry import catalogue, occurrences
 from ingestd.telemetry.health import Health
 
@@ -28,6 +31,7 @@ class Fleet:
         self._state = state
         self._health = health
         self._pipelines: dict[str, Pipeline] = {}
+        self._stores: dict[str, dict[str, Store]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.failed: set[str] = set()
         """Sources that ended by an error."""
@@ -48,7 +52,9 @@ class Fleet:
         for name, source in sources.items():
             component = self._health.component("source", name)
             component.restart()
-            pipeline = Pipeline(source, root.sources[name], self._shared, component, reading_limit=limit)
+            self._stores[name] = assembly.stores(name, root)
+            shared = msgspec.structs.replace(self._shared, stores=self._stores[name])
+            pipeline = Pipeline(source, root.sources[name], shared, component, reading_limit=limit)
             self._pipelines[name] = pipeline
             self._tasks[name] = asyncio.create_task(self._run(pipeline, once=once), name=f"source {name}")
 
@@ -65,6 +71,8 @@ class Fleet:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await self._pipelines.pop(name).source.close()
+            for store in self._stores.pop(name).values():
+                await store.close()
             self.failed.discard(name)
         return sum(given_back)
 
@@ -99,6 +107,11 @@ class Fleet:
     def facts(self) -> dict[str, dict[str, int]]:
         """For `/status`: what each source holds."""
         return {name: pipeline.facts() for name, pipeline in self._pipelines.items()}
+
+    @property
+    def reading(self) -> int:
+        """Messages whose objects are being read."""
+        return sum(pipeline.reading for pipeline in self._pipelines.values())
 
     async def show_depths(self) -> None:
         """Set the gauge of waiting messages, for the sources that can say."""

@@ -224,9 +224,14 @@ class Pipeline:
         """Messages received and not yet finished."""
         return len(self._holding)
 
+    @property
+    def reading(self) -> int:
+        """Messages whose objects are being read."""
+        return self._reading
+
     def facts(self) -> dict[str, int]:
         """For `/status`."""
-        return {"held": self.held, "reading": self._reading}
+        return {"held": self.held, "reading": self.reading}
 
     # --- stopping -------------------------------------------------------------------------------------------
 
