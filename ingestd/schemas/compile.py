@@ -62,7 +62,7 @@ class Emitter:
 
     @property
     def collectors(self) -> str:
-        """The sets as arguments."""
+        """The collecting lists as arguments."""
         return "".join(f", {name}" for name in self.collected)
 
     def finish(self, function: str) -> Any:
@@ -78,15 +78,15 @@ class Emitter:
         self.write(0, f"def {signature}:")
         self.write(1, "strays = False", "event_time = ''")
         for name in self.collected:
-            self.write(1, f"{name} = set()")
+            self.write(1, f"{name} = []")
 
     def end(self, result: str) -> None:
         """Unknown fields, indicator lists, return."""
         strays = self.constant("S", self._strays)
         self.write(1, f"if strays: {strays}(d, keep)")
         for name in self.collected:
-            # most lists have one item; sorting it would cost twice as much
-            self.write(1, f"if {name}: d['p_any_{name}'] = list({name}) if len({name}) == 1 else sorted({name})")
+            # most have one item; a set from the beginning would cost more than making one for the others
+            self.write(1, f"if {name}: d['p_any_{name}'] = {name} if len({name}) == 1 else sorted({{*{name}}})")
         self.write(1, f"return {result}")
 
     def members(self, level: int, obj: str, fields: Sequence[spec.Field], path: str) -> None:
@@ -189,8 +189,8 @@ class Emitter:
             self.write(level, f"if {v} is None:", f" {missing}")
             return
         scan = self.constant("J", scanner(value.indicators))
-        sets = ", ".join(scan_lists(value.indicators))
-        self.write(level, f"if {v} is None:", f" {missing}", f"else: {scan}({v}, {sets})")
+        lists = ", ".join(scan_lists(value.indicators))
+        self.write(level, f"if {v} is None:", f" {missing}", f"else: {scan}({v}, {lists})")
 
     def _object(self, level: int, value: spec.Value, v: str, store: str, path: str, missing: str) -> None:
         if value.is_embedded_json:

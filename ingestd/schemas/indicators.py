@@ -1,7 +1,7 @@
 """Indicators: which values of an event land in which `p_any_*` list.
 
 One table. A row names the lists that it writes (without `p_any_`) and the code that the compiler puts where a
-value `{v}` (text, not empty) was read; `{x}` stands for the set that collects list `x`. The memos below are
+value `{v}` (text, not empty) was read; `{x}` stands for the list that collects for `p_any_x`. The memos below are
 in scope of that code under their names.
 """
 
@@ -157,16 +157,16 @@ _EITHER = ("ip_addresses", "domain_names")
 
 def _either(memo: str) -> Indicator:
     return Indicator(
-        _EITHER, (f"t = {memo}[{{v}}]", "if t[1]: ({ip_addresses} if t[0] else {domain_names}).add(t[1])")
+        _EITHER, (f"t = {memo}[{{v}}]", "if t[1]: ({ip_addresses} if t[0] else {domain_names}).append(t[1])")
     )
 
 
 def _one(memo: str, writes: str) -> Indicator:
-    return Indicator((writes,), (f"t = {memo}[{{v}}]", f"if t: {{{writes}}}.add(t)"))
+    return Indicator((writes,), (f"t = {memo}[{{v}}]", f"if t: {{{writes}}}.append(t)"))
 
 
 def _trimmed(writes: str) -> Indicator:
-    return Indicator((writes,), ("t = {v}.strip()", f"if t: {{{writes}}}.add(t)"))
+    return Indicator((writes,), ("t = {v}.strip()", f"if t: {{{writes}}}.append(t)"))
 
 
 TABLE: dict[str, Indicator] = {
@@ -177,7 +177,7 @@ TABLE: dict[str, Indicator] = {
     "net_addr": _either("NET"),
     "email": Indicator(
         ("emails", "usernames"),
-        ("t = EMAIL[{v}]", "if t[0]: {emails}.add(t[0]); {usernames}.add(t[1])"),
+        ("t = EMAIL[{v}]", "if t[0]: {emails}.append(t[0]); {usernames}.append(t[1])"),
     ),
     "username": _trimmed("usernames"),
     "actor_id": _trimmed("actor_ids"),
@@ -187,19 +187,19 @@ TABLE: dict[str, Indicator] = {
     "md5": _one("MD5", "md5_hashes"),
     "sha1": _one("SHA1", "sha1_hashes"),
     "sha256": _one("SHA256", "sha256_hashes"),
-    "aws_tag": Indicator(("aws_tags",), ("{aws_tags}.add({v})",)),
+    "aws_tag": Indicator(("aws_tags",), ("{aws_tags}.append({v})",)),
     "aws_account_id": _one("ACCOUNT", "aws_account_ids"),
-    "aws_instance_id": Indicator(("aws_instance_ids",), ("if {v}.startswith('i-'): {aws_instance_ids}.add({v})",)),
-    "aws_arn_only": Indicator(("aws_arns",), ("if ARN[{v}] is not None: {aws_arns}.add({v})",)),
+    "aws_instance_id": Indicator(("aws_instance_ids",), ("if {v}.startswith('i-'): {aws_instance_ids}.append({v})",)),
+    "aws_arn_only": Indicator(("aws_arns",), ("if ARN[{v}] is not None: {aws_arns}.append({v})",)),
     "aws_arn": Indicator(
         ("aws_arns", "aws_account_ids", "aws_instance_ids", "emails"),
         (
             "t = ARN[{v}]",
             "if t is not None:",
-            "    {aws_arns}.add({v})",
-            "    if t[0]: {aws_account_ids}.add(t[0])",
-            "    if t[1]: {aws_instance_ids}.add(t[1])",
-            "    if t[2]: {emails}.add(t[2])",
+            "    {aws_arns}.append({v})",
+            "    if t[0]: {aws_account_ids}.append(t[0])",
+            "    if t[1]: {aws_instance_ids}.append(t[1])",
+            "    if t[2]: {emails}.append(t[2])",
         ),
     ),
 }

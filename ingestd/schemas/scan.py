@@ -66,7 +66,7 @@ def _source(names: Sequence[str], lists: Sequence[str], namespace: dict[str, Any
 
 
 def scanner(names: Sequence[str]) -> Callable[..., None]:
-    """`scan(value, *sets)`: adds what it finds to the sets of the lists that `names` write, in sorted order.
+    """`scan(value, *collected)`: appends what it finds to the lists that `names` write, in sorted order.
     Raises Misfit when the value is nested too deeply."""
     key = tuple(names)
     if key not in _made:
