@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ class Supervised:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         address = site.folder / "notify"
         self._socket.bind(str(address))
-        self._socket.settimeout(PATIENCE_SECS)
+        self._socket.settimeout(1.0)
         environment = {**os.environ, "NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "1000000"}
         command = [sys.executable, "-m", "ingestd", "run", "-c", str(site.config)]
         log = (site.folder / "daemon.log").open("ab")
@@ -36,10 +37,16 @@ class Supervised:
 
     def hears(self, word: str) -> str:
         """Wait for a datagram that holds the word."""
-        while True:
-            message = self._socket.recv(4096).decode()
+        deadline = time.monotonic() + PATIENCE_SECS
+        while time.monotonic() < deadline:
+            try:
+                message = self._socket.recv(4096).decode()
+            except TimeoutError:
+                assert self.process.poll() is None, self.site.log_tail()
+                continue
             if word in message:
                 return message
+        raise AssertionError(f"{word} was not told\n{self.site.log_tail()}")
 
     def end(self) -> None:
         """Let go of everything."""
