@@ -14,13 +14,14 @@ import msgspec
 from ingestd.errors import ConfigError, Retryable
 from ingestd.model import ChunkResult
 from ingestd.telemetry import occurrences
+from ingestd.workers.answers import OnCall
 from ingestd.workers.blame import Case, Death, Deed, Suspects
 from ingestd.workers.board import Blame
 from ingestd.workers.budget import ByteBudget
 from ingestd.workers.deadline import Deadline
 from ingestd.workers.generation import Zygote
 from ingestd.workers.settings import CodeSpec, PoolSettings
-from ingestd.workers.worker import OnCall, OnResult, Worker
+from ingestd.workers.worker import OnResult, Worker
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0

@@ -19,11 +19,12 @@ import msgspec
 from ingestd.errors import Retryable
 from ingestd.model import ObjectDone, ObjectTask
 from ingestd.telemetry import occurrences
+from ingestd.workers.answers import OnCall
 from ingestd.workers.blame import Case
 from ingestd.workers.budget import ByteBudget
 from ingestd.workers.crew import Crew, Hooks, OnSuspended
 from ingestd.workers.settings import CodeSpec, PoolSettings
-from ingestd.workers.worker import OnCall, OnResult, Read, WorkerDied
+from ingestd.workers.worker import OnResult, Read, WorkerDied
 
 
 class PoolStats(msgspec.Struct, frozen=True, kw_only=True):

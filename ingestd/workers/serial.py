@@ -14,12 +14,13 @@ import msgspec
 
 from ingestd.errors import Retryable
 from ingestd.model import ChunkResult, ObjectDone, ObjectTask
+from ingestd.workers.answers import OnCall
 from ingestd.workers.board import Board
 from ingestd.workers.contracts import Stages
 from ingestd.workers.frames import DONE, RESULT, Call, Open
 from ingestd.workers.settings import ChildSettings, CodeSpec, PoolSettings
 from ingestd.workers.work import Work
-from ingestd.workers.worker import OnCall, OnResult, Read
+from ingestd.workers.worker import OnResult, Read
 
 _decode_result = msgspec.msgpack.Decoder(ChunkResult).decode
 _decode_done = msgspec.msgpack.Decoder(ObjectDone).decode

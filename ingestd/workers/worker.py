@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from ingestd.model import ChunkResult, ObjectDone
+from ingestd.workers.answers import OnCall, answer_calls
 from ingestd.workers.blame import Death
 from ingestd.workers.board import Blame, Board
 from ingestd.workers.budget import ByteBudget
@@ -28,17 +29,14 @@ from ingestd.workers.frames import (
     MORE,
     OPEN,
     RESULT,
-    Call,
     Open,
     ProtocolError,
-    Reply,
     encode,
     pack,
 )
 from ingestd.workers.generation import Child, Zygote
 
 OnResult = Callable[[ChunkResult], Awaitable[None]]
-OnCall = Callable[[Call], Awaitable[Any]]
 Read = Callable[[], AsyncIterator[bytes]]
 
 _BUFFER_BYTES: Final = 4 << 20
@@ -55,7 +53,6 @@ _REASONS: Final = {
 }
 _decode_result = msgspec.msgpack.Decoder(ChunkResult).decode
 _decode_done = msgspec.msgpack.Decoder(ObjectDone).decode
-_decode_call = msgspec.msgpack.Decoder(Call).decode
 
 
 class WorkerDied(Exception):
@@ -146,12 +143,17 @@ class Worker:
     async def _connect(self, data: socket.socket, calls: socket.socket) -> None:
         reader, self._writer = await asyncio.open_unix_connection(sock=data, limit=_BUFFER_BYTES)
         self._writer.transport.set_write_buffer_limits(high=_BUFFER_BYTES // 4)
-        call_reader, self._call_writer = await asyncio.open_unix_connection(sock=calls)
         name = f"worker {self.child.pid}"
         self._tasks = [
             asyncio.create_task(self._live(reader), name=name),
-            asyncio.create_task(self._answer_calls(call_reader), name=f"{name} calls"),
+            asyncio.create_task(self._answer_calls(calls), name=f"{name} calls"),
         ]
+
+    async def _answer_calls(self, calls: socket.socket) -> None:
+        try:
+            await answer_calls(calls, self._on_call)
+        except (ProtocolError, msgspec.DecodeError):
+            self.zygote.kill(self.child)
 
     @property
     def pid(self) -> int:
@@ -181,8 +183,12 @@ class Worker:
             return done
         except WorkerDied:
             raise
-        except BaseException:
+        except Exception:
             await self._cancel(number, stream)
+            raise
+        except asyncio.CancelledError:  # whoever cancels is in a hurry
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._cancel(number, stream), _END_SECONDS)
             raise
         finally:
             self.streams.pop(number, None)
@@ -236,8 +242,8 @@ class Worker:
         """Have the child forget the object, and wait until it has returned what it made of it."""
         await self._write(CANCEL, number)
         if not stream.done.done():
-            with contextlib.suppress(WorkerDied, TimeoutError):
-                await asyncio.wait_for(asyncio.shield(stream.done), _END_SECONDS)
+            with contextlib.suppress(WorkerDied):
+                await asyncio.shield(stream.done)
 
     def _credit(self, size: int) -> None:
         self.in_flight -= size
@@ -255,7 +261,6 @@ class Worker:
             detail = f"sent what is no message: {type(error).__name__}: {error}"
             self.zygote.kill(self.child)
         self._writer.close()
-        self._call_writer.close()
         await self._bury(detail)
 
     async def _take_messages(self, reader: asyncio.StreamReader) -> None:
@@ -327,30 +332,6 @@ class Worker:
             stream.finish(WorkerDied(death))
         self.ended.set_result(death)
         self._credit(self.in_flight)
-
-    # --- requests of detections -----------------------------------------------------------------------------
-
-    async def _answer_calls(self, reader: asyncio.StreamReader) -> None:
-        try:
-            while True:
-                length = int.from_bytes(await reader.readexactly(4), "big")
-                if length > MAX_FRAME:
-                    raise ProtocolError(f"a request of {length} bytes")
-                reply = encode(await self._answer(_decode_call(await reader.readexactly(length))))
-                self._call_writer.writelines((len(reply).to_bytes(4, "big"), reply))
-                await self._call_writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        except (ProtocolError, msgspec.DecodeError):
-            self.zygote.kill(self.child)
-
-    async def _answer(self, call: Call) -> Reply:
-        if self._on_call is None:
-            return Reply(error=f"{call.name}: not available here")
-        try:
-            return Reply(value=await self._on_call(call))
-        except Exception as error:  # noqa: BLE001 - it is the detection's to see, and the child's to go on
-            return Reply(error=f"{type(error).__name__}: {error}")
 
 
 def _ending(status: int | None, blame: Blame, *, stuck: bool) -> str:

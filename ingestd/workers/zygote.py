@@ -6,6 +6,7 @@ which asks for children, and for children, which end. It dies with the parent an
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -46,6 +47,7 @@ _decode_order = msgspec.msgpack.Decoder[Order](Order).decode
 def main() -> None:
     """Entry point: `argv` is the number of the control socket and the pid of the parent."""
     die_with(int(sys.argv[2]))
+    faulthandler.enable()  # a crash in C says on stderr which detection it was in
     ignore_terminal()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Zygote(socket.socket(fileno=int(sys.argv[1]))).run()

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from ingestd.model import ChunkResult, Match, ObjectDone, ObjectTask, Route, row_id, row_id_prefix
+from ingestd.workers.answers import OnCall
 from ingestd.workers.pool import Pool
 from ingestd.workers.settings import MIB, CodeSpec, PoolSettings
-from ingestd.workers.worker import OnCall
 
 LOG_TYPE = "Test.Event"
 SCHEMA = """
