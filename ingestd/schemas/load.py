@@ -16,8 +16,8 @@ from ingestd.schemas.yamlnodes import Map, Seq, parse
 _NAME = re.compile(r"[A-Z][A-Za-z0-9]*(?:\.[A-Z][A-Za-z0-9]*){0,5}\Z")
 _DEFINITION = re.compile(r"[A-Z][A-Za-z0-9]*\Z")
 
-_TOP = ("version", "schema", "description", "referenceURL", "fieldDiscoveryEnabled", "unroll", "parser", "fields",
-        "definitions")  # fmt: skip
+_TOP = ("version", "schema", "description", "referenceURL", "fieldDiscoveryEnabled", "unroll", "lenient", "parser",
+        "fields", "definitions")  # fmt: skip
 _FIELD = (
     "name",
     "required",
@@ -70,6 +70,9 @@ class _SchemaReader:
                              "the first a capital")  # fmt: skip
         fields = self.fields(root, "", depth=1, top=True)
         parser = ParserReader(problems).read(root, {field.source for field in fields})
+        for key in ("unroll", "lenient"):
+            if parser is not None and root.get(key):
+                problems.add(root.line_of(key), key, "is for JSON records; this schema has a parser for text")
         return spec.Schema(
             name=name,
             version=0,
@@ -77,6 +80,7 @@ class _SchemaReader:
             reference_url=problems.text(root, "referenceURL", ""),
             keep_unknown=problems.flag(root, "fieldDiscoveryEnabled", "", default=True),
             unroll=problems.text(root, "unroll", ""),
+            lenient=problems.flag(root, "lenient", ""),
             parser=parser,
             fields=fields,
             file=problems.file,

@@ -25,6 +25,8 @@ class LogType:
         self.strays = Strays(schema)
         self.unexpected = expectations(schema)
         """What is unexpected in a normalised event; None when the schema expects nothing."""
+        self.is_straight = not (schema.unroll or schema.lenient or self.prepare or self.unexpected)
+        """Whether normalising is all there is to do with a decoded record."""
         names = [name for field in schema.fields for name in (field.source, field.name)]
         self.known = frozenset(name.lower() for name in [*names, schema.unroll] if name)
         """Keys at the top of a record that the schema declares, in lower case."""
@@ -68,7 +70,9 @@ class LogType:
 
     def flag(self, event: dict[str, Any]) -> None:
         """Put what is unexpected in a normalised event under `p_unexpected`, and count it as drift."""
-        found = self.unexpected(event) if self.unexpected is not None else None
+        found = event.get("p_unexpected", {})
+        if self.unexpected is not None:
+            found = {**self.unexpected(event), **found}
         if found:
             event["p_unexpected"] = found
             self.strays.count(_flagged(path) for path in found)

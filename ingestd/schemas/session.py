@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from ingestd import model
-from ingestd.schemas import coerce, jsontext, transforms
+from ingestd.schemas import coerce, jsontext, lenient, transforms
 from ingestd.schemas.classify import Ranked
 from ingestd.schemas.coerce import Misfit
 from ingestd.schemas.jsontext import NeedLiterals
@@ -72,8 +72,7 @@ class Session:
         only = classifier.jsons[0] if classifier.jsons and not several else None
         self._only = only
         # what the inner loop needs, at hand: a route with one JSON log type is nearly every route
-        straight = only is not None and not only.schema.unroll and only.prepare is None and only.unexpected is None
-        self._straight = only.normalise if only is not None and straight else None
+        self._straight = only.normalise if only is not None and only.is_straight else None
         self._straight_fields = self._constants[only.name] if only is not None else {}
         self._straight_keep = only is not None and self._keeps[only.name]
         self._count_depth = only is None or not only.bounds_depth
@@ -138,7 +137,7 @@ class Session:
     def _finish(
         self, kind: LogType, event: Event, event_time: str, ordinal: int, sub: int, header: Event | None
     ) -> Event:
-        if kind.unexpected is not None:
+        if not kind.is_straight:
             kind.flag(event)
         if self._clock() >= self._stale:
             self._tick()
@@ -262,6 +261,10 @@ class Session:
 
     def _fit(self, kind: LogType, record: Event, again: _Again) -> list[tuple[Event, str]]:
         """The record as events of the log type, more than one when its schema unrolls. Raises Misfit."""
+        if kind.schema.lenient:
+            return lenient.fit(
+                kind, lambda: again.record(literal=True), lambda record: self._normalised(kind, record)
+            )
         try:
             return self._normalised(kind, record)
         except NeedLiterals:

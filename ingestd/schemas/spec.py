@@ -168,6 +168,8 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     keep_unknown: bool = True
     unroll: str = ""
     """Key of an array of objects, each of which becomes an event together with the rest of the record."""
+    lenient: bool = False
+    """Whether a value that does not fit its type is set aside instead of refusing the record."""
     parser: Parser | None = None
     """None is JSON."""
     fields: tuple[Field, ...] = ()

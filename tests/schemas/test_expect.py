@@ -52,3 +52,31 @@ def test_the_unexpected_counts_as_drift() -> None:
 def test_required_still_refuses() -> None:
     """expect is no replacement for required."""
     assert refused(SCHEMA, {"kind": "path"}).detail == "id: required, but absent"
+
+
+LENIENT = """
+    lenient: true
+    fields:
+      - {name: id, type: string, required: true}
+      - {name: at, type: timestamp, isEventTime: true}
+      - {name: n, type: int, expect: {max: 5}}
+      - {name: o, type: object, fields: [{name: x, type: bigint}]}
+"""
+
+
+def test_a_lenient_schema_sets_misfits_aside() -> None:
+    """Values that cannot be of their type go to p_unknown_fields, with the reason; the rest of the row stays."""
+    event = read(LENIENT, {"id": 1.50, "at": "soon", "n": 9, "O": {"x": "y", "z": 0.5}, "new": 1})
+    assert {name: event.get(name) for name in ("id", "at", "n", "o")} == {"id": "1.5", "at": None, "n": 9, "o": None}
+    assert event["p_unknown_fields"] == {"new": 1, "at": "soon", "O": {"x": "y", "z": 0.5}}
+    assert event["p_unexpected"] == {
+        "n": "9 is not between None and 5",
+        "at": "'soon' is not a time of the format rfc3339",
+        "O": "expected integer, found 'y'",
+    }
+
+
+def test_a_lenient_schema_still_demands_what_is_required() -> None:
+    """Only a missing or misfit required field rejects."""
+    assert refused(LENIENT, {"at": "soon"}).detail == "id: required, but absent"
+    assert refused(LENIENT, {"id": {}}).detail == "id: expected string, found object"

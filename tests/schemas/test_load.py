@@ -73,6 +73,7 @@ def test_ten_mistakes_are_ten_problems() -> None:
         ("fields: [{name: a, type: timestamp, timeFormats: ['%Q']}]", "a: %Q in the time format '%Q' is not known"),
         ("fields: [{name: a, type: timestamp, timeFormats: ['%Y %Y']}]", "stands twice"),
         ("a: 1\na: 2", "s.yml:2: 'a' stands twice, first in line 1"),
+        ("lenient: true\nparser: {csv: {columns: [a]}}\nfields: [{name: a, type: string}]", "is for JSON records"),
         ("a: [", "not YAML: did not find expected node content"),
         ("a: &x {b: *x}", "s.yml:1: "),
         (
