@@ -17,6 +17,7 @@ MAX_DEPTH = 100
 
 _INT64_DIGITS = 18
 _CANONICAL = re.compile(r"-?\d+\Z", re.ASCII)
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -70,8 +71,8 @@ def loads(data: bytes, limit: int = MAX_DEPTH) -> Any:
     bits become floats; half surrogate pairs become U+FFFD. Raises ValueError saying what is wrong."""
     try:
         value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        if b"\\u" not in data or "surrogate" not in str(error):
+    except orjson.JSONDecodeError:
+        if _HALF_PAIR.search(data) is None:
             raise
         return _loads_surrogates(data, limit)
     if data.count(b"{") + data.count(b"[") > limit and depth(value, limit) > limit:

@@ -8,10 +8,10 @@ import pytest
 
 from ingestd.schemas import Registry, SessionInfo
 
-FOLDER = Path(os.environ.get("INGESTD_SAMPLES", Path(__file__).parents[3] / "shared" / "data")) / "cloudtrail"
+FOLDER = Path(os.environ.get("INGESTD_REAL_CLOUDTRAIL", Path(__file__).parents[3] / "shared" / "data" / "cloudtrail"))
 
 
-@pytest.mark.skipif(not FOLDER.is_dir(), reason="no CloudTrail samples here; INGESTD_SAMPLES names their folder")
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="INGESTD_REAL_CLOUDTRAIL names no folder of CloudTrail files")
 def test_every_record_is_understood_whole() -> None:
     """No record is rejected, none has a field that the schema does not know, alone and among all log types."""
     registry = Registry.load([])
