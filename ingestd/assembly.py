@@ -21,6 +21,7 @@ from ingestd.schemas.registry import Registry
 from ingestd.sources.base import Source
 from ingestd.state.base import State
 from ingestd.state.kv import RuleStore
+from ingestd.stores.base import Store
 from ingestd.telemetry import http
 from ingestd.workers.frames import Call
 from ingestd.workers.settings import CodeSpec, PoolSettings
@@ -75,6 +76,14 @@ def source(name: str, root: Root, state: State) -> Source:
     config = root.sources[name]
     built: Source = components.load("sources", config.type).build(name, config, state)
     return built
+
+
+def stores(name: str, root: Root) -> dict[str, Store]:
+    """What the messages of this source may name: the stores that its type brings along, with its credentials."""
+    config = root.sources[name]
+    brought = getattr(components.load("sources", config.type), "stores", None)
+    settings = brought(config) if brought is not None else {}
+    return {store: components.load_store(store).build(**arguments) for store, arguments in settings.items()}
 
 
 def destination(name: str, root: Root) -> Destination:

@@ -34,10 +34,11 @@ _task_numbers = itertools.count(1)
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """What the pipelines of all sources share."""
 
-    stores: Mapping[str, Store]
     ledger: Ledger
     pool: Pool
     writer: Writer
+    stores: Mapping[str, Store] = {}
+    """Those of the source at hand: a message can name nothing else, such as a file of this machine."""
     committing: dict[str, Commit] = {}
     """Identity → commit of the objects under way in this process."""
 
@@ -66,8 +67,21 @@ class Reading:
             if under_way is not None:
                 occurrences.object_waiting(self._source, ref.url)
                 return under_way
+            return await self._claim_and_read(opened, route)
+
+    async def _claim_and_read(self, opened: OpenObject, route: Route) -> Commit | None:
+        """Known to this process before it is claimed: another message that names it finds the commit to wait for."""
+        commit: Commit = asyncio.get_running_loop().create_future()
+        self._shared.committing[opened.identity] = commit
+        try:
             claim = await self._claim(opened)
-            return None if claim is None else await self._through_a_child(opened, route, claim)
+        except BaseException as error:
+            self._resolve(opened.identity, commit, error)
+            raise
+        if claim is None:
+            self._resolve(opened.identity, commit, None)
+            return None
+        return await self._through_a_child(opened, route, claim, commit)
 
     async def _open(self, ref: ObjectRef) -> OpenObject:
         store = self._store(ref)
@@ -102,11 +116,9 @@ class Reading:
             raise Retryable(f"{opened.ref.url}: another daemon is reading it", retry_after=BUSY_SECS)
         return claim
 
-    async def _through_a_child(self, opened: OpenObject, route: Route, claim: Claim) -> Commit:
+    async def _through_a_child(self, opened: OpenObject, route: Route, claim: Claim, commit: Commit) -> Commit:
         """Send the bytes to a child; what it returns reaches the lake by `Keeper.keep`."""
         identity, started = opened.identity, time.monotonic()
-        commit: Commit = asyncio.get_running_loop().create_future()
-        self._shared.committing[identity] = commit
         try:
             done = await self._shared.pool.run(self._task(opened, route, claim), self._bytes_of(opened))
         except BaseException as error:

@@ -35,6 +35,16 @@ def load(kind: Kind, type_name: str) -> ModuleType:
     raise UnknownType(_unknown(kind, type_name))
 
 
+def load_store(name: str) -> ModuleType:
+    """Import the module of a store: it has `build`. Raises `UnknownType`."""
+    if name.isidentifier() and find_spec(f"ingestd.stores.{name}") is not None:
+        return import_module(f"ingestd.stores.{name}")
+    for entry in entry_points(group="ingestd.stores", name=name):
+        module: ModuleType = entry.load()
+        return module
+    raise UnknownType(f"there is no store {name!r}")
+
+
 @cache
 def names(kind: Kind) -> tuple[str, ...]:
     """All types of a kind, sorted. Imports each built-in one: for error messages, schemas and documentation."""

@@ -36,6 +36,8 @@ CALLS = 8
 LONGEST_WAIT_SECS = 20
 LONGEST_LEASE_SECS = 43_200
 """SQS holds a message for 12 hours in all, extensions included."""
+SOON_SECS = 30
+"""Messages given back for no longer than this are part of what `run --once` finds."""
 GONE = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight", "InvalidReceiptHandle"})
 """Answers about a receipt that say: no longer yours."""
 FEWEST_RECEIVES = 50
@@ -77,12 +79,21 @@ class SqsSource(Source):
         self._clock = clock
         self._clients = aws.Clients(config.account())
         self._receivers = 1
+        self._given_back_until = 0.0
         self._calls = asyncio.Semaphore(CALLS)
 
     # --- receive ---
 
     async def receive(self, limit: int, wait_secs: float) -> list[Delivery]:
-        """See `Source`. Even with `wait_secs` 0 a second is waited: only then are all of SQS's servers asked."""
+        """See `Source`. Even with `wait_secs` 0 a second is waited: only then are all of SQS's servers asked. And
+        what was given back a moment ago is still to come."""
+        received = await self._round(limit, wait_secs)
+        while not received and not wait_secs and self._clock() < self._given_back_until:
+            received = await self._round(limit, self._given_back_until - self._clock())
+        return received
+
+    async def _round(self, limit: int, wait_secs: float) -> list[Delivery]:
+        """Receive by several calls at once, as many as came back full lately."""
         wait = min(max(1, math.ceil(wait_secs)), LONGEST_WAIT_SECS)
         wanted = [min(BATCH, limit - start) for start in range(0, limit, BATCH)][: self._receivers]
         answers = await asyncio.gather(
@@ -152,6 +163,8 @@ class SqsSource(Source):
         now = self._clock()
         timeouts = [self._at_most(delivery, delay_secs, now) for delivery in deliveries]
         refused = await self._change_visibility(deliveries, timeouts)
+        soon = [timeout for timeout in timeouts if timeout <= SOON_SECS]
+        self._given_back_until = max([self._given_back_until, *(now + timeout + 1 for timeout in soon)])
         self._raise_unless_gone(refused, "sqs:ChangeMessageVisibility")
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:

@@ -4,6 +4,9 @@ A source is one file of this package (or an entry point in the group `ingestd.so
 YAML `type`. The file has a pydantic model `Config` (a subclass of `ingestd.config.models.SourceConfig`) and a
 function `build(name: str, config: Config, state: State) -> Source` (`state` is the daemon's, for sources that
 have to remember). It imports its SDK inside `build`.
+
+Beside them stands `stores(config) -> dict[str, dict[str, Any]]` when messages name objects: the stores that may be
+read from, each with the arguments of its `build`. A message that names any other store is refused.
 `tests/conformance/test_sources.py` holds every source to this page.
 """
 

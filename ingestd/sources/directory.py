@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
+from typing import Any
 
 import msgspec
 
@@ -193,6 +194,11 @@ class DirectorySource(Source):
             if key in self._changed_while_held:
                 self._changed_while_held.discard(key)
                 self._watch.give_back(key)
+
+
+def stores(config: Config) -> dict[str, dict[str, Any]]:
+    """The files themselves."""
+    return {"file": {}}
 
 
 def build(name: str, config: Config, state: State) -> DirectorySource:

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ingestd.config.models import SourceConfig
 from ingestd.errors import Retryable
@@ -162,6 +163,11 @@ class MemorySource(Source):
 def _with_lease(delivery: Delivery, lease_until: float) -> Delivery:
     fields = {name: getattr(delivery, name) for name in Delivery.__struct_fields__}
     return Delivery(**{**fields, "lease_until": lease_until})
+
+
+def stores(config: Config) -> dict[str, dict[str, Any]]:
+    """Files: only this process itself can send a message here."""
+    return {"file": {}}
 
 
 def build(name: str, config: Config, state: State) -> MemorySource:

@@ -1,7 +1,8 @@
 """The contract of a store: where objects are read from.
 
 A store is one file of this package (or an entry point in `ingestd.stores`) whose name is in
-`ObjectRef.store`. The file has `build(config: StoreConfig) -> Store`; the SDK is imported inside it.
+`ObjectRef.store`. The file has `build(**settings) -> Store`, called with what the source's `stores` says; the SDK is
+imported inside it, or later.
 `tests/conformance/test_stores.py` holds every store to this page.
 """
 
