@@ -28,6 +28,11 @@ class Path:
         self._keys = dotted[1].split(".") if dotted else None
         self._find = None if dotted else _compile(text)
 
+    @property
+    def is_dotted(self) -> bool:
+        """Whether it is a plain sequence of keys, which cannot match twice."""
+        return self._keys is not None
+
     def match(self, event: dict[str, Any]) -> tuple[str, Any] | None:
         """Full path and plain value of the one match; None if there is none, PantherError if there are several."""
         if self._keys is None:
@@ -78,6 +83,10 @@ class DataModel:
         if method:
             return method(event)
         return Unanswered if path else Absent
+
+    def never_fails(self, name: str) -> bool:
+        """Whether asking for `name` runs no author's code and meets at most one match."""
+        return name not in self.methods and (name not in self.paths or self.paths[name].is_dotted)
 
     def path(self, event: ImmutableCaseInsensitiveDict, name: str) -> str | None:
         """Where `name` comes from."""

@@ -25,7 +25,7 @@ class Field(NamedTuple):
 
 _VALUE = "_value_"
 _PURE_BUILTINS = {
-    "len": len, "bool": bool, "str": str, "any": any, "all": all, "isinstance": isinstance, "set": set,
+    "len": len, "bool": bool, "any": any, "all": all, "isinstance": isinstance, "set": set,
     "frozenset": frozenset, "list": list, "tuple": tuple, "int": int,
 }  # fmt: skip
 _TYPES = {
@@ -88,9 +88,12 @@ class Expression:
     def never_raises(self) -> bool:
         """Whether no values of its fields can make it raise: it only fetches, in ways that cannot fail, and compares
         for equality."""
-        return all(field.how == "get" for field in self.fields) and all(
-            isinstance(node, _FETCHING) or _is_equality(node) for node in ast.walk(self.node)
-        )
+        return all(field.how == "get" for field in self.fields) and self.takes_anything
+
+    @property
+    def takes_anything(self) -> bool:
+        """Whether no plain values make it raise once they have been fetched."""
+        return all(isinstance(node, _FETCHING) or _is_equality(node) for node in ast.walk(self.node))
 
     @property
     def is_bool(self) -> bool:
@@ -105,7 +108,7 @@ class Expression:
                 posonlyargs=[], args=[ast.arg(_VALUE)], kwonlyargs=[], kw_defaults=[], defaults=[]
             )
             tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(parameter, self.node)))
-            scope = {"__builtins__": {}, "_Absent_": Absent, "_item_": _item, **self.constants}
+            scope = {"__builtins__": {}, **_SCOPE, **self.constants}
             function = self._function = eval(compile(tree, "<guard>", "eval"), scope)  # noqa: S307 - checked nodes only
         return function(value)
 
@@ -146,10 +149,26 @@ def _is_bool(node: ast.expr, constants: Mapping[str, Any]) -> bool:
     return False
 
 
+class _Something:
+    """Stands for an object of which only its truth is known: it is true."""
+
+
+def _is_nonempty(value: Any) -> bool:
+    return any(True for _ in value)
+
+
 def _item(value: Any) -> Any:
     if value is Absent:
         raise KeyError
     return value
+
+
+_SCOPE = {"_Absent_": Absent, "_item_": _item, "_is_nonempty_": _is_nonempty}
+
+
+def nonempty(expression: Expression) -> Expression:
+    """Whether a loop over the expression's value would run at all; raises where the loop would."""
+    return Expression(_call("_is_nonempty_", expression.node), expression.constants, expression.fields)
 
 
 class Rewriter:
@@ -199,8 +218,8 @@ class Rewriter:
                 return type(node)(
                     [self._node(item) for item in node.elts], *([ast.Load()] * (not isinstance(node, ast.Set)))
                 )
-            case ast.Dict(keys=[]):
-                return node
+            case ast.Dict():
+                return self._dict(node)
             case ast.Subscript():
                 return self._subscript(node)
             case ast.Call():
@@ -229,12 +248,46 @@ class Rewriter:
         self.constants[name] = value
         return ast.Name(name, ast.Load())
 
+    def _dict(self, node: ast.Dict) -> ast.expr:
+        """An empty mapping, or one of fixed texts, in which a lambda is only something true."""
+        if not node.keys:
+            return node
+        found: dict[str, Any] = {}
+        for key, value in zip(node.keys, node.values, strict=True):
+            if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
+                raise Unknown
+            if isinstance(value, ast.Constant):
+                found[key.value] = value.value
+            elif isinstance(value, ast.Lambda):
+                found[key.value] = _Something()
+            else:
+                raise Unknown
+        return self._constant(found)
+
     def _compare(self, node: ast.Compare) -> ast.expr:
         if len(node.ops) == 1 and isinstance(node.ops[0], ast.In | ast.NotIn) and self._is_event(node.comparators[0]):
             key = self._key(node.left)
             present = ast.IsNot() if isinstance(node.ops[0], ast.In) else ast.Is()
             return ast.Compare(self._field(Field((key,))), [present], [ast.Name("_Absent_", ast.Load())])
+        if len(node.ops) == 1 and isinstance(node.ops[0], ast.In | ast.NotIn):
+            keys = self._keys_of(node.comparators[0])
+            if keys is not None:
+                return ast.Compare(self._node(node.left), node.ops, [keys])
         return ast.Compare(self._node(node.left), node.ops, [self._node(item) for item in node.comparators])
+
+    def _keys_of(self, node: ast.expr) -> ast.expr | None:
+        """`NAMES` or `NAMES.keys()`, of which only the keys matter, as a set."""
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="keys"), args=[], keywords=[]):
+                pass
+            case ast.Name(id=name):
+                pass
+            case _:
+                return None
+        if name in self.bindings or name in self.local:
+            return None
+        keys = self.sources.keys(self.source, name)
+        return None if keys is None else self._constant(keys[0])
 
     def _subscript(self, node: ast.Subscript) -> ast.expr:
         if self._is_event(node.value):
@@ -319,7 +372,7 @@ class Rewriter:
         if method == "deep_get" and node.args and keywords.keys() <= {"default"}:
             keys = tuple(self._key(argument) for argument in node.args)
             default = keywords.get("default")
-            if default is not None and not isinstance(default, ast.Constant):
+            if default is not None and not isinstance(default, ast.Constant) and not _is_empty(default):
                 raise Unknown  # a mapping as default is looked into
             field = self._field(Field(keys))
             if len(keys) == 1:  # the same field as get's, where missing and null come to the same
@@ -375,6 +428,10 @@ class Rewriter:
         return type(node)(element, [ast.comprehension(loop.target, over, tests, 0)])
 
 
+def _is_empty(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Dict) and not node.keys) or (isinstance(node, ast.List) and not node.elts)
+
+
 def _is_literal(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
@@ -411,6 +468,11 @@ def _told_apart(node: ast.expr, constants: Mapping[str, Any]) -> frozenset[str] 
             return _union([_told_apart(part, constants) for part in (node.test, node.body, node.orelse)])
         case ast.Constant():
             return frozenset()
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[argument]) if _is_value(
+            argument
+        ):
+            table = constants.get(name)
+            return frozenset(key for key in table if isinstance(key, str)) if isinstance(table, dict) else None
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             if not _is_value(left):
                 left, right = right, left

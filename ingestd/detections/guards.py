@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from ingestd.detections.expressions import Expression, Field, Rewriter, Unknown, Variable
+from ingestd.detections.expressions import Expression, Field, Rewriter, Unknown, Variable, nonempty
 from ingestd.detections.sources import Source, Sources, is_builtin
 
 _MAX_STEPS = 2_000
@@ -201,12 +201,24 @@ class _Walk:
                 | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
             ):
                 return self._assign(source, name, value, rest, bindings)
+            case ast.For(orelse=[]):
+                return self._loop(source, first, rest, bindings)
             case ast.Try(body=[ast.Expr(value=ast.Call() as call)], orelse=[], finalbody=[]) if self._is_probe(
                 source, call, first.handlers, bindings
             ):
                 caught = self.body(source, first.handlers[0].body + rest, bindings)
                 return caught.merged(self.body(source, rest, bindings))
         return ANYTHING
+
+    def _loop(self, source: Source, loop: ast.For, rest: list[ast.stmt], bindings: Bindings) -> Outcome:
+        """A loop that does not run at all is understood; one that runs is not."""
+        try:
+            over = Rewriter(self.sources, source, bindings).rewrite(loop.iter)
+        except Unknown:
+            return ANYTHING
+        runs = _outcome(nonempty(over))
+        passed = self.body(source, rest, bindings).within(runs.falsy)
+        return _raising(either(runs.truthy, runs.raises)).merged(passed)
 
     def _is_probe(
         self, source: Source, call: ast.Call, handlers: list[ast.ExceptHandler], bindings: Bindings
@@ -378,6 +390,15 @@ def answers(expression: Expression, value: Any) -> Answers:
     return truthy, not truthy, not truthy and result is not False, False
 
 
+def odd_fields(formula: Formula, safe: frozenset[Field]) -> frozenset[Field]:
+    """The fields of which something odd can be true, those that only fetch a `safe` field left out."""
+    if formula.atom is not None:
+        expression, asks = formula.atom
+        harmless = formula.odd <= safe and asks is Asks.RAISES and expression.takes_anything
+        return frozenset() if harmless else formula.odd
+    return frozenset[Field]().union(*(odd_fields(part, safe) for part in formula.parts if part.odd))
+
+
 def atoms(formula: Formula, field: Field) -> list[Atom]:
     """The questions in the formula about `field`."""
     if field not in formula.fields:
@@ -393,8 +414,12 @@ class Said(NamedTuple):
 
     calm: bool
     """It can be true if nothing odd is true of any other field."""
+    fetched: bool
+    """It can be true if nothing odd is true of a watched field, and all other fields could be fetched."""
     watched: bool
     """It can be true if nothing odd is true of a watched field."""
+    at_all_fetched: bool
+    """It can be true if all other fields could be fetched."""
     at_all: bool
     """It can be true."""
     odd: bool
@@ -404,8 +429,10 @@ class Said(NamedTuple):
 class Projection:
     """A formula seen from one field."""
 
-    def __init__(self, formula: Formula, field: Field) -> None:
+    def __init__(self, formula: Formula, field: Field, safe: frozenset[Field]) -> None:
+        """Fetching one of the `safe` fields never fails."""
         self._formula = formula
+        self._safe = safe
         self._field = field
         self._odd = [atom for atom in atoms(formula, field) if atom.asks in ODD]
 
@@ -415,9 +442,11 @@ class Projection:
         # Every question counts here, though it be in a part of an `or` that is not reached.
         odd = any(self._answer(atom.expression, value, known)[atom.asks.value] for atom in self._odd)
         return Said(
-            self._holds(self._formula, value, known, self._formula.odd),
-            self._holds(self._formula, value, known, watched),
-            self._holds(self._formula, value, known, frozenset()),
+            self._holds(self._formula, value, known, self._formula.odd, fetched=True),
+            self._holds(self._formula, value, known, watched, fetched=True),
+            self._holds(self._formula, value, known, watched, fetched=False),
+            self._holds(self._formula, value, known, frozenset(), fetched=True),
+            self._holds(self._formula, value, known, frozenset(), fetched=False),
             odd,
         )
 
@@ -428,17 +457,22 @@ class Projection:
             answer = known[id(expression)] = answers(expression, value)
         return answer
 
-    def _holds(self, part: Formula, value: Any, known: dict[int, Answers], calm: frozenset[Field]) -> bool:
-        """Whether the part can be true, nothing odd being true of the `calm` fields."""
-        if self._field not in part.fields and not (part.odd and calm):
+    def _holds(
+        self, part: Formula, value: Any, known: dict[int, Answers], calm: frozenset[Field], *, fetched: bool
+    ) -> bool:
+        """Whether the part can be true, nothing odd being true of the `calm` fields and, if `fetched`, no other field
+        failing to be fetched."""
+        if self._field not in part.fields and not (part.odd and (calm or fetched or self._safe)):
             return part is not FALSE
         if part.atom is not None:
             expression, asks = part.atom
             if self._field not in part.fields:
-                return asks not in ODD or not part.fields <= calm
+                is_fetched = fetched or part.fields <= self._safe
+                cannot_raise = is_fetched and asks is Asks.RAISES and expression.takes_anything
+                return asks not in ODD or not (cannot_raise or part.fields <= calm)
             return self._answer(expression, value, known)[asks.value]
         if part.kind == "and":
-            return all(self._holds(inner, value, known, calm) for inner in part.parts)
+            return all(self._holds(inner, value, known, calm, fetched=fetched) for inner in part.parts)
         if part.kind == "or":
-            return any(self._holds(inner, value, known, calm) for inner in part.parts)
+            return any(self._holds(inner, value, known, calm, fetched=fetched) for inner in part.parts)
         return part is TRUE

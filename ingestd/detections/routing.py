@@ -12,6 +12,7 @@ rules left if nothing odd is true of other fields, and the rules of which someth
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from ingestd.detections.datamodels import DataModel
 from ingestd.detections.event import PantherEvent
 from ingestd.detections.expressions import Field
 from ingestd.detections.guards import Formula, Projection
-from ingestd.detections.immutable import Absent, ImmutableCaseInsensitiveDict
+from ingestd.detections.immutable import Absent, ImmutableCaseInsensitiveDict, ImmutableList
 from ingestd.detections.load import DetectionSet
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.sources import Sources
@@ -28,8 +29,8 @@ from ingestd.detections.watch import Watch
 
 Reader = Callable[[PantherEvent], Any]
 
-_MAX_FIELDS = 8
-_MIN_RULES = 3
+_MAX_FIELDS = 10
+_MIN_RULES = 2
 """A field is looked at for every event, which has to save more calls than it costs."""
 _MAX_VALUES = 4_096
 _MAX_TEXT = 1_024
@@ -41,10 +42,13 @@ class Left(NamedTuple):
     """What one value of one field leaves, as bits of rules."""
 
     kept: int
-    """Three sets beside each other, so that one operation joins all three: rules not ruled out if nothing odd is true
-    of any other field; of the telling fields; rules not ruled out whatever is true of other fields."""
+    """Five sets beside each other, so that one operation joins them all: the rules not ruled out if nothing odd is
+    true of any other field; of a telling field, and the others can be fetched; of a telling field; if only the others
+    can be fetched; and in any case (`guards.Said`)."""
     odd: int
     """Rules of which something odd is true for this value."""
+    failed: int = 0
+    """Rules that cannot fetch this value."""
 
 
 def analyse_all(detections: DetectionSet) -> dict[str, Formula]:
@@ -75,19 +79,20 @@ class Plan:
         self.runnables = tuple(runnables)
         self._formulas = tuple(formulas)
         self._everything = (1 << len(self.runnables)) - 1
-        self._all_kept = _beside(self._everything, self._everything, self._everything, len(self.runnables))
-        telling = _telling(formulas)
+        self._all_kept = _beside([self._everything] * 5, len(self.runnables))
+        self._safe = _safe_fields(formulas, data_model)
+        telling = _telling(formulas, self._safe)
         self._indexes: dict[Field, _Index] = {}
         self._telling = frozenset(telling)
         self._fields = [self._index(field) for field in telling]
-        self._looks = [(index.read, index.tables, index.unknown) for index in self._fields]
+        self._looks = [(index.read, index.tables, index.containers, index.unknown) for index in self._fields]
         self._chosen: dict[int, tuple[Runnable, ...]] = {self._everything: self.runnables, 0: ()}
         self._others: dict[int, tuple[_Index, ...]] = {}
 
     def _index(self, field: Field) -> _Index:
         index = self._indexes.get(field)
         if index is None:
-            index = self._indexes[field] = _Index(field, self._formulas, self._telling)
+            index = self._indexes[field] = _Index(field, self._formulas, self._telling, self._safe)
             model = self.data_model
             if field.how == "udm" and model is not None and field.keys[0] in model.methods:
                 index.read = _asking(index.read, self.runnables[index.first].id, self._watch)
@@ -101,29 +106,37 @@ class Plan:
     def candidates(self, event: PantherEvent) -> tuple[Runnable, ...]:
         """The rules to run, in their order."""
         kept = self._all_kept
-        odd = 0
-        for read, tables, unknown in self._looks:
+        odd = failed = 0
+        for read, tables, containers, unknown in self._looks:
             value = read(event)
-            table = tables.get(type(value))
-            left = unknown if table is None else table[value]
+            kind = type(value)
+            table = tables.get(kind)
+            left = containers.get(kind, unknown) if table is None else table[value]
             kept &= left[0]
             if left[1]:
                 odd |= left[1]
+                failed |= left[2]
         everything, width = self._everything, len(self.runnables)
         calm = kept & everything
-        watched = kept >> width & everything
-        at_all = kept >> 2 * width
-        doubtful = watched & ~(calm | odd)
+        bits = calm | (odd & kept >> 3 * width)
+        doubtful = (kept >> 2 * width & everything | odd & kept >> 4 * width) & ~bits
         if doubtful:
             # What the telling fields say rules these out, unless something odd is true of another field.
-            for index in self._others.get(doubtful) or self._other_fields(doubtful):
-                odd |= index.look(event).odd
-        bits = calm | (odd & at_all)
+            bits |= self._look_further(event, doubtful, kept >> width, failed)
         chosen = self._chosen.get(bits)
         return self._choose(bits) if chosen is None else chosen
 
+    def _look_further(self, event: PantherEvent, doubtful: int, fetched: int, failed: int) -> int:
+        """Those of the doubtful rules that have to run."""
+        odd = 0
+        for index in self._others.get(doubtful) or self._other_fields(doubtful):
+            left = index.look(event)
+            odd |= left.odd
+            failed |= left.failed
+        return doubtful & (failed | odd & fetched)
+
     def _choose(self, bits: int) -> tuple[Runnable, ...]:
-        chosen = tuple(runnable for number, runnable in enumerate(self.runnables) if bits >> number & 1)
+        chosen = tuple(self.runnables[number] for number in _members(bits))
         if len(self._chosen) >= _MAX_PLANS:
             self._chosen = {self._everything: self.runnables, 0: ()}
         self._chosen[bits] = chosen
@@ -131,7 +144,7 @@ class Plan:
 
     def _other_fields(self, doubtful: int) -> tuple[_Index, ...]:
         fields = frozenset[Field]().union(
-            *(formula.odd for number, formula in enumerate(self._formulas) if doubtful >> number & 1)
+            *(guards.odd_fields(self._formulas[number], self._safe) for number in _members(doubtful))
         )
         if len(self._others) >= _MAX_PLANS:
             self._others.clear()
@@ -139,21 +152,36 @@ class Plan:
         return found
 
 
-def _telling(formulas: Sequence[Formula]) -> list[Field]:
+def _members(bits: int) -> list[int]:
+    return [number for number in range(bits.bit_length()) if bits >> number & 1]
+
+
+def _safe_fields(formulas: Sequence[Formula], data_model: DataModel | None) -> frozenset[Field]:
+    """Standard fields that no author's code and no path with several matches can make fail."""
+    every = frozenset[Field]().union(*(formula.fields for formula in formulas))
+    return frozenset(
+        field
+        for field in every
+        if field.how == "udm" and (data_model is None or data_model.never_fails(field.keys[0]))
+    )
+
+
+def _telling(formulas: Sequence[Formula], safe: frozenset[Field]) -> list[Field]:
     """The fields to look at for every event: those of which an ordinary text rules out the most rules."""
-    ruled_out = {
-        field: sum(
-            field in formula.fields and not Projection(formula, field)(_NO_SUCH_TEXT, frozenset()).calm
-            for formula in formulas
-        )
-        for field in frozenset[Field]().union(*(formula.fields for formula in formulas))
-    }
+    ruled_out: Counter[Field] = Counter()
+    for formula in formulas:
+        for field in formula.fields:
+            said = Projection(formula, field, safe)(_NO_SUCH_TEXT, frozenset())
+            ruled_out[field] += not said.calm and not said.odd
     telling = [field for field, rules in ruled_out.items() if rules >= _MIN_RULES]
     return sorted(telling, key=lambda field: (-ruled_out[field], field))[:_MAX_FIELDS]
 
 
-def _beside(calm: int, watched: int, at_all: int, width: int) -> int:
-    return calm | watched << width | at_all << 2 * width
+def _beside(sets: Sequence[int], width: int) -> int:
+    bits = 0
+    for number, members in enumerate(sets):
+        bits |= members << number * width
+    return bits
 
 
 class _Failed:
@@ -181,12 +209,14 @@ def _asking(read: Reader, asker: str, watch: Watch) -> Reader:
 class _Index:
     """One field: per type of value, a table from value to the rules that it leaves."""
 
-    def __init__(self, field: Field, formulas: Sequence[Formula], telling: frozenset[Field]) -> None:
+    def __init__(
+        self, field: Field, formulas: Sequence[Formula], telling: frozenset[Field], safe: frozenset[Field]
+    ) -> None:
         self.field = field
         self.read = _reader(field)
         self._telling = telling
         self._projections = [
-            (1 << number, Projection(formula, field))
+            (1 << number, Projection(formula, field, safe))
             for number, formula in enumerate(formulas)
             if field in formula.fields
         ]
@@ -195,8 +225,11 @@ class _Index:
         everything = (1 << len(formulas)) - 1
         self._unconcerned = everything & ~concerned
         self.width = len(formulas)
-        self.unknown = Left(_beside(everything, everything, everything, self.width), concerned)
-        """For floats and containers: they rule nothing out, and anything odd may be true of them."""
+        kept = _beside([everything] * 5, self.width)
+        self.unknown = Left(kept, concerned, concerned)
+        """For a value about which nothing can be said: it rules nothing out, and anything odd may be true of it."""
+        container = Left(kept, self._odd_for_containers(formulas))
+        self.containers = {ImmutableCaseInsensitiveDict: container, ImmutableList: container, float: container}
         self.tables: dict[type, dict[Any, Left]] = {
             str: _Texts(self, formulas),
             int: _Numbers(self),
@@ -205,24 +238,33 @@ class _Index:
             type(Absent): {Absent: self.left_by(Absent)},
         }
 
+    def _odd_for_containers(self, formulas: Sequence[Formula]) -> int:
+        """The rules that do more with the value than compare it or ask for its truth."""
+        bits = 0
+        for number, formula in enumerate(formulas):
+            for atom in guards.atoms(formula, self.field):
+                if atom.asks in guards.ODD and not (
+                    atom.asks is guards.Asks.RAISES and atom.expression.takes_anything
+                ):
+                    bits |= 1 << number
+        return bits
+
     def look(self, event: PantherEvent) -> Left:
         """What the event's value leaves."""
         value = self.read(event)
         table = self.tables.get(type(value))
-        return self.unknown if table is None else table[value]
+        return self.containers.get(type(value), self.unknown) if table is None else table[value]
 
     def left_by(self, value: Any, only: int = -1) -> Left:
         """The rules that `value` leaves, among those in `only`."""
-        calm = watched = at_all = self._unconcerned
+        sets = [self._unconcerned] * 5
         odd = 0
         for bit, projection in self._projections:
             if bit & only:
-                says = projection(value, self._telling)
-                calm |= bit * says.calm
-                watched |= bit * says.watched
-                at_all |= bit * says.at_all
-                odd |= bit * says.odd
-        return Left(_beside(calm, watched, at_all, self.width), odd)
+                *kept, is_odd = projection(value, self._telling)
+                sets = [members | bit * keeps for members, keeps in zip(sets, kept, strict=True)]
+                odd |= bit * is_odd
+        return Left(_beside(sets, self.width), odd)
 
 
 class _Texts(dict[str, Left]):
@@ -251,7 +293,7 @@ class _Texts(dict[str, Left]):
             return self._other
         else:
             looked = self._index.left_by(text, only=self._looking)
-            mask = _beside(self._looking, self._looking, self._looking, self._index.width)
+            mask = _beside([self._looking] * 5, self._index.width)
             left = Left(
                 (self._other.kept & ~mask) | (looked.kept & mask),
                 (self._other.odd & ~self._looking) | (looked.odd & self._looking),

@@ -82,18 +82,28 @@ class Sources:
             return None
         if _is_frozen(value):
             return (value,)
+        if not self._is_left_alone(value):
+            return None
+        items = value.items() if isinstance(value, dict) else value
+        return (value,) if all(_is_frozen(item) for item in items) else None
+
+    def keys(self, source: Source, name: str) -> tuple[Any] | None:
+        """The keys of a global mapping as a 1-tuple of a set, if they stay what they are now."""
+        value: Any = source.module.__dict__.get(name)
+        if type(value) is not dict or not source.is_bound_once(name) or not self._is_left_alone(value):
+            return None
+        return (frozenset(value),) if all(_is_frozen(key) for key in value) else None
+
+    def _is_left_alone(self, value: Any) -> bool:
+        """Whether no module changes this container, under any of the names that it has."""
         holders = self._holders.get(id(value), [])
-        if (
-            isinstance(value, set | list | dict)
+        return (
+            type(value) in (set, list, dict)
             and len(value) <= _MAX_CONSTANT
-            and type(value) in (set, list, dict)
-            and all(_is_frozen(item) for item in (value.items() if isinstance(value, dict) else value))
             and not self._reached
-            and holders
+            and bool(holders)
             and all(holder.is_read_only(held) for holder, held in holders)
-        ):
-            return (value,)
-        return None
+        )
 
     def attribute(self, source: Source, name: str, attribute: str) -> tuple[Any] | None:
         """The value of `name.attribute`, where `name` is a helper's module, as a 1-tuple, if it is plain data that
