@@ -74,8 +74,7 @@ GUARDED = {
     "    return bool(make(event))",
     "present": "return 'name' in event and event['name'] == 'Create'",
 }
-UNCOPIES = 2
-GUARDED = {
+UNGUARDED = {
     "effect": "CHANGING.append(1)\n    return event.get('name') == 'Create'",
     "changing list": "return event.get('name') in CHANGING",
     "regex": "return bool(re.search('(a+)+$', event.get('name', '')))",
