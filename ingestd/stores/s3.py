@@ -20,7 +20,7 @@ from ingestd.stores._s3_errors import s3_failure
 from ingestd.stores.base import ListedObject, OpenObject, Store
 
 PIECE_BYTES = 1024 * 1024
-BREAKS = 6
+BREAKS = 4
 """Connections that may break one after the other without a byte between them."""
 ATTEMPTS = 3
 """Calls per request; then the message goes back to the queue and is tried again later."""

@@ -1,0 +1,106 @@
+"""As whom AWS is talked to: roles, external ids, web identity, renewal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ingestd.cloud.aws import Account, Clients, Role
+from ingestd.config.aws import AwsConfig, RoleConfig
+from ingestd.config.secrets import Secret
+from ingestd.errors import Retryable
+from tests.aws.proxy import Proxy, Refuse, in_front_of
+from tests.aws.servers import REGION, Aws
+
+ROLE = "arn:aws:iam::111122223333:role/ingestd"
+
+
+@pytest.fixture
+async def proxy(ministack: Aws) -> AsyncIterator[Proxy]:
+    """A proxy before the main server."""
+    async with in_front_of(ministack.url) as made:
+        yield made
+
+
+async def list_queues(clients: Clients) -> None:
+    """Some call that needs credentials."""
+    await (await clients.get("sqs")).list_queues()
+
+
+def clients_with(proxy: Proxy, role: Role) -> Clients:
+    """Clients that assume the role by the proxy."""
+    return Clients(Account(region=REGION, endpoint_url=proxy.url, role=role))
+
+
+async def test_a_role_is_assumed_with_its_external_id(proxy: Proxy) -> None:
+    """Once, and its credentials sign what follows."""
+    clients = clients_with(proxy, Role(arn=ROLE, external_id=lambda: "x-1", session_name="me"))
+    await list_queues(clients)
+    await list_queues(clients)
+    await clients.close()
+    (assumed,) = proxy.operations("sts AssumeRole")
+    assert (assumed.form["RoleArn"], assumed.form["ExternalId"]) == (ROLE, "x-1")
+    assert assumed.form["RoleSessionName"] == "me"
+    assert "Credential=testing/" in assumed.headers["Authorization"]
+    for call in proxy.operations("sqs ListQueues"):
+        assert "Credential=testing/" not in call.headers["Authorization"]
+        assert "X-Amz-Security-Token" in call.headers
+
+
+async def test_credentials_are_renewed_before_they_expire(proxy: Proxy) -> None:
+    """With the shortest duration every call is near the end; the external id is read anew each time."""
+    ids = iter(["first", "second"])
+    clients = clients_with(proxy, Role(arn=ROLE, external_id=lambda: next(ids), duration_secs=900))
+    await list_queues(clients)
+    await list_queues(clients)
+    await clients.close()
+    assert [seen.form["ExternalId"] for seen in proxy.operations("sts AssumeRole")] == ["first", "second"]
+
+
+async def test_a_role_is_assumed_with_a_web_identity(proxy: Proxy, tmp_path: Path) -> None:
+    """The token of the file, without credentials of our own."""
+    token = tmp_path / "token"
+    token.write_text("eyJhbGciOi.token\n")
+    clients = clients_with(proxy, Role(arn=ROLE, web_identity_token_file=str(token)))
+    await list_queues(clients)
+    await clients.close()
+    (assumed,) = proxy.operations("sts AssumeRoleWithWebIdentity")
+    assert assumed.form["WebIdentityToken"] == "eyJhbGciOi.token"
+    assert "Authorization" not in assumed.headers
+
+
+async def test_a_refused_role_names_the_permission(proxy: Proxy) -> None:
+    """The trust policy may be mended: it is tried again."""
+    clients = clients_with(proxy, Role(arn=ROLE))
+    proxy.rule = lambda seen: Refuse(403, "AccessDenied") if seen.operation.startswith("sts") else None
+    with pytest.raises(Retryable, match=f"{ROLE}.*sts:AssumeRole is missing"):
+        await list_queues(clients)
+    await clients.close()
+
+
+def test_the_external_id_is_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read when the role is assumed, not when the configuration is."""
+    config = AwsConfig(assume_role=RoleConfig(arn=ROLE, external_id=Secret("env", "EXTERNAL_ID")))
+    role = config.to_account().role
+    monkeypatch.setenv("EXTERNAL_ID", "later")
+    assert role is not None
+    assert role.external_id is not None
+    assert role.external_id() == "later"
+
+
+def test_a_configuration_with_aws_is_validated_without_the_sdk(tmp_path: Path) -> None:
+    """`ingestd validate` stays fast, and works where the SDK is not installed."""
+    (tmp_path / "ingestd.yml").write_text(
+        "sources: {trail: {type: aws_sqs, queue_url: 'https://sqs.eu-central-1.amazonaws.com/1/q'}}\n"
+    )
+    program = (
+        "import sys; from pathlib import Path; from ingestd.config.load import load; "
+        f"load(Path({str(tmp_path / 'ingestd.yml')!r})); "
+        "print(*(name for name in sys.modules if name.startswith(('aiobotocore', 'botocore'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
