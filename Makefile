@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install compiler quickstart test lint format bench proofs lock clean
+.PHONY: help install compiler deploy-tools quickstart test lint format bench proofs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -15,13 +15,16 @@ $(VENV)/.installed: pyproject.toml requirements.lock scripts/install
 	@PYTHON=$(PYTHON) scripts/install
 	@touch $@
 
+deploy-tools: install # promtool and the like, for what lies in deploy/
+	@scripts/debian-tools
+
 compiler: # some tests preload a file layer written in C
 	@echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1 || scripts/packages "a C compiler" gcc libc6-dev
 
 quickstart: install ## from nothing to a first alert, on a folder you can drop files into
 	@$(BIN)/python scripts/quickstart
 
-test: install compiler ## every test that CI runs
+test: install compiler deploy-tools ## every test that CI runs
 	@$(BIN)/pytest -q -n 2 -m "not slow"
 
 lint: install ## ruff, mypy --strict, import-linter, yamllint
@@ -33,7 +36,7 @@ format: install ## let ruff rewrite the layout
 bench: install ## events and MB per second and core, beside a naive baseline in the same run
 	@$(BIN)/python -m bench
 
-proofs: install compiler ## the slow proofs: kill loops, misbehaving rules, hostile files, with full figures
+proofs: install compiler deploy-tools ## the slow proofs: kill loops, misbehaving rules, hostile files, with full figures
 	@$(BIN)/pytest -q -m slow
 
 lock: install ## write requirements.lock from pyproject.toml
