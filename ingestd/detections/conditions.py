@@ -10,6 +10,7 @@ import ipaddress
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from reprlib import repr as brief
 from typing import Any
 
 from ingestd.detections.event import PantherEvent
@@ -56,7 +57,7 @@ def getter(spec: Mapping[str, Any]) -> Getter | None:
             return _path(_split(value))
         case "Enrichment", {"Table": str(table), "Selector": str(selector)}:
             return _path(["p_enrichment", table, selector, *_split(str(value.get("FieldPath") or ""))])
-    raise ConditionError(f"{given[0]}: {value!r:.80} is malformed")
+    raise ConditionError(f"{given[0]}: {brief(value)} is malformed")
 
 
 def _split(path: str) -> list[str | int | None]:
@@ -214,7 +215,7 @@ _NAMES = (*_COMPARISONS, *_NEGATIONS, *_SPELLINGS, *_STATES, *_COUNTS, "AlwaysTr
 
 def _compile(expression: Any, depth: int) -> Test:
     if not isinstance(expression, Mapping):
-        raise ConditionError(f"an expression must be a mapping, not {expression!r:.60}")
+        raise ConditionError(f"an expression must be a mapping, not {brief(expression)}")
     if depth > _MAX_DEPTH:
         raise ConditionError(f"expressions are nested more than {_MAX_DEPTH} deep")
     for name in _COMBINATORS:

@@ -8,6 +8,10 @@ from types import TracebackType
 from ingestd.detections.returns import class_name, limited, plain
 
 MAX_TRACEBACK = 8_000
+# The attributes themselves, because a rule's exception class may define its own of these names.
+_TRACEBACK = BaseException.__dict__["__traceback__"]
+_CONTEXT = BaseException.__dict__["__context__"]
+_CAUSE = BaseException.__dict__["__cause__"]
 _OURS = __file__.rpartition("/")[0] + "/"
 
 
@@ -25,7 +29,7 @@ def message(error: BaseException) -> str:
         said = limited(str(error))
     except BaseException:  # noqa: BLE001 - a rule's class may raise anything from __str__
         said = "<str failed>"
-    last = _frames(error.__traceback__)[-1:]
+    last = _frames(_TRACEBACK.__get__(error))[-1:]
     return said + "".join(f": {file.rpartition('/')[2]}, line {line}, in {name}" for file, line, name in last)
 
 
@@ -35,10 +39,10 @@ def traceback_text(error: BaseException) -> str:
     Frames of this package are left out. Local variables are never looked at, for they hold what the event
     holds.
     """
-    frames = _frames(error.__traceback__)
+    frames = _frames(_TRACEBACK.__get__(error))
     summary = traceback.StackSummary.from_list([(*frame, None) for frame in frames[:20] + frames[20:][-20:]])
     text = "Traceback (most recent call last):\n" + "".join(summary.format()) + shown(error)
-    cause = error.__cause__
+    cause = _CAUSE.__get__(error)
     if cause is not None and cause is not error:
         text += f"\ncaused by {message(cause)}"
     if len(text) > MAX_TRACEBACK:
@@ -49,15 +53,14 @@ def traceback_text(error: BaseException) -> str:
 
 def innermost_line(error: BaseException, file: str) -> int | None:
     """The last line of `file` that the exception passed through."""
-    lines = [line for name, line, _ in _frames(error.__traceback__) if name == file]
+    lines = [line for name, line, _ in _frames(_TRACEBACK.__get__(error)) if name == file]
     return lines[-1] if lines else None
 
 
 def forget(error: BaseException) -> None:
     """Let go of what the exception's frames hold, which may be what used up the memory."""
-    error.__traceback__ = None
-    error.__context__ = None
-    error.__cause__ = None
+    for attribute in (_TRACEBACK, _CONTEXT, _CAUSE):
+        attribute.__set__(error, None)
 
 
 def _frames(trace: TracebackType | None) -> list[tuple[str, int, str]]:

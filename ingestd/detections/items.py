@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import msgspec
@@ -128,7 +129,7 @@ def _check(item: Item, id_key: str) -> Iterator[Problem]:
         if expected is None:
             yield item.problem(f"unknown key for a {item.kind}", str(key), hint=did_you_mean(str(key), keys))
         elif value is not None and not _is(value, expected):
-            yield item.problem(f"must be {_TYPE_NAMES[expected]}, not {value!r:.60}", key)
+            yield item.problem(f"must be {_TYPE_NAMES[expected]}, not {brief(value)}", key)
     for key in _REQUIRED.get(item.kind, ()):
         if data.get(key) is None and not ("BaseDetection" in data and key in _GIVEN_BY_BASE):
             yield item.problem(f"{key} is missing")

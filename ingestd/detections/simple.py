@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from reprlib import repr as brief
 from typing import Any
 
 from ingestd.detections import conditions
@@ -88,7 +89,7 @@ def _severities(entries: Any) -> Function:
 def _getter(spec: Any, where: str) -> conditions.Getter:
     find = conditions.getter(spec) if isinstance(spec, Mapping) else None
     if find is None:
-        raise ConditionError(f"{where} needs Key, DeepKey, KeyPath or Enrichment, not {spec!r:.60}")
+        raise ConditionError(f"{where} needs Key, DeepKey, KeyPath or Enrichment, not {brief(spec)}")
     return find
 
 

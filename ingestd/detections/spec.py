@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any, Literal, cast
 
 import msgspec
@@ -86,12 +87,12 @@ def build(
         code=None if code is None else str(code),
         enabled=enabled,
         log_types=_texts(data.get(_SOURCE_KEYS.get(item.kind, "LogTypes"))),
-        display_name=str(data.get("DisplayName") or ""),
+        display_name=_text(data.get("DisplayName")),
         severity=severity,
         severity_is_final=override.severity is not None,
-        description=str(data.get("Description") or ""),
-        reference=str(data.get("Reference") or ""),
-        runbook=str(data.get("Runbook") or ""),
+        description=_text(data.get("Description")),
+        reference=_text(data.get("Reference")),
+        runbook=_text(data.get("Runbook")),
         threshold=_positive(item, "Threshold", override.threshold, 1, report),
         dedup_minutes=_positive(item, "DedupPeriodMinutes", override.dedup_minutes, _DEFAULT_DEDUP_MINUTES, report),
         creates_alert=data.get("CreateAlert") is not False,
@@ -100,7 +101,7 @@ def build(
         tags=_texts(data.get("Tags")),
         reports={str(name): list(_texts(values)) for name, values in (data.get("Reports") or {}).items()},
         summary_attributes=_texts(data.get("SummaryAttributes")),
-        status=str(data.get("Status") or ""),
+        status=_text(data.get("Status")),
         filters=(*(data.get("InlineFilters") or ()), *(override.filter or ())),
         body={key: data[key] for key in _BODY_KEYS if data.get(key) is not None},
         tests=tuple(data.get("Tests") or ()) if keep_tests else (),
@@ -121,7 +122,7 @@ def _severity(item: Item, report: Callable[[Problem], None]) -> Severity:
     if name in SEVERITIES:
         return name
     if written is not None:  # a missing one is reported with the keys
-        report(item.problem(f"must be one of {', '.join(SEVERITIES)}, not {written!r:.40}", "Severity"))
+        report(item.problem(f"must be one of {', '.join(SEVERITIES)}, not {brief(written)}", "Severity"))
     return "INFO"
 
 
@@ -138,7 +139,14 @@ def _positive(item: Item, key: str, override: int | None, default: int, report: 
 
 
 def _texts(values: Any) -> tuple[str, ...]:
-    return tuple(str(value) for value in values) if isinstance(values, list) else ()
+    return tuple(_text(value) for value in values) if isinstance(values, list) else ()
+
+
+def _text(value: Any) -> str:
+    """What YAML made of a text; of what is no scalar, which aliases may blow up beyond measure, the beginning."""
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, str | int | float) else brief(value)
 
 
 def _digest(item: Item, code: Path | None, override: Override) -> str:

@@ -230,8 +230,9 @@ RAISING = {
 NASTY = """
 class Nasty(BaseException):
     def __str__(self): raise SystemExit
-    __repr__ = __str__
-    __reduce__ = __str__
+    __repr__ = __reduce__ = __str__
+    __traceback__ = __context__ = __cause__ = property(__str__)
+    def __setattr__(self, name, value): raise SystemExit
 """
 
 
