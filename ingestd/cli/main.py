@@ -18,6 +18,7 @@ from ingestd.cli import (
     config_schema,
     healthcheck,
     init,
+    parse,
     print_config,
     query,
     rejects,
@@ -47,6 +48,7 @@ app = typer.Typer(
 app.command("run")(run.command)
 app.command("validate")(validate.command)
 app.command("test")(test.command)
+app.command("parse")(parse.command)
 app.command("query")(query.command)
 app.command("alerts")(alerts.command)
 app.command("rejects")(rejects.command)
