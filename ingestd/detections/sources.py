@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections import Counter
 from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any
@@ -25,15 +26,17 @@ class Source:
         self.module = module
         self.tree = ast.parse(text, str(module.__file__))
         self.functions: dict[str, ast.FunctionDef] = {}
-        self._bindings: dict[str, int] = {}
-        self._mutated: set[str] = set()
+        self.bindings: Counter[str] = Counter()
+        """How many places bind a name."""
+        self.mutated: set[str] = set()
+        """Names through which a container may be changed."""
         self.reaches_everything = False
         self.stored_attributes: set[str] = set()
         """Attributes that the module sets on anything, which may be another module."""
         for statement in self.tree.body:
             if isinstance(statement, ast.FunctionDef):
                 self.functions[statement.name] = statement
-        _Uses(self).visit(self.tree)
+        _note_uses(self)
 
     def function(self, name: str) -> ast.FunctionDef | None:
         """The one plain definition of a module-level function that the name still stands for."""
@@ -42,7 +45,7 @@ class Source:
         if (
             definition is None
             or definition.decorator_list
-            or self._bindings.get(name) != 1
+            or self.bindings[name] != 1
             or not isinstance(value, FunctionType)
             or value.__code__.co_filename != self.module.__file__
             or value.__code__.co_firstlineno != definition.lineno
@@ -52,11 +55,11 @@ class Source:
 
     def is_bound_once(self, name: str) -> bool:
         """Whether the module binds the global name in one place only, which runs when it is imported."""
-        return self._bindings.get(name) == 1
+        return self.bindings[name] == 1
 
     def is_read_only(self, name: str) -> bool:
         """Whether nothing in the module can change the container that the global name stands for."""
-        return name not in self._mutated and not self.reaches_everything
+        return name not in self.mutated and not self.reaches_everything
 
 
 class Sources:
@@ -145,62 +148,67 @@ def _is_frozen(value: Any) -> bool:
     return False
 
 
-class _Uses(ast.NodeVisitor):
-    """Collects, for one module, where global names are bound, and which may be changed through the name."""
+_LEAVES = (ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop, ast.Constant, ast.Pass, ast.Break)
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.parents: list[ast.AST] = []
 
-    def visit(self, node: ast.AST) -> None:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            self._bind(node.name)
-        elif isinstance(node, ast.alias):
-            self._bind((node.asname or node.name).partition(".")[0])
-        elif isinstance(node, ast.Global):
-            for name in node.names:
-                self._bind(name)
-                self._bind(name)  # bound from within functions: never constant
-        elif isinstance(node, ast.Name):
-            self._name(node)
-        elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
-            self.source.stored_attributes.add(node.attr)
-        self.parents.append(node)
-        self.generic_visit(node)
-        self.parents.pop()
+def _note_uses(source: Source) -> None:
+    """Collect where a module binds its global names, and which may be changed through the name. A use is judged by
+    the two nodes around it, which a plain visitor does not know."""
+    pending: list[tuple[ast.AST, ast.AST, ast.AST]] = [(source.tree, source.tree, source.tree)]
+    while pending:
+        node, parent, grandparent = pending.pop()
+        _note(source, node, parent, grandparent)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            for child in value if type(value) is list else (value,):
+                if isinstance(child, ast.AST) and not isinstance(child, _LEAVES):
+                    pending.append((child, node, parent))
 
-    def _bind(self, name: str) -> None:
-        self.source._bindings[name] = self.source._bindings.get(name, 0) + 1
 
-    def _name(self, node: ast.Name) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            # A local variable of the same name counts too: the analysis then just knows less.
-            self._bind(node.id)
-            if isinstance(node.ctx, ast.Del) or isinstance(self.parents[-1], ast.AugAssign):
-                self.source._mutated.add(node.id)
-            return
-        if node.id in _REACHING_EVERYTHING:
-            self.source.reaches_everything = True
-        if not self._only_reads(node):
-            self.source._mutated.add(node.id)
+def _note(source: Source, node: ast.AST, parent: ast.AST, grandparent: ast.AST) -> None:
+    match node:
+        case ast.Name():
+            _note_name(source, node, parent, grandparent)
+        case ast.Attribute(attr=attribute, ctx=ast.Store() | ast.Del()):
+            source.stored_attributes.add(attribute)
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            source.bindings[node.name] += 1
+        case ast.alias():
+            source.bindings[(node.asname or node.name).partition(".")[0]] += 1
+        case ast.Global(names=names):
+            for name in names:
+                source.bindings[name] += 2  # bound from within functions: never constant
 
-    def _only_reads(self, node: ast.Name) -> bool:
-        parent = self.parents[-1]
-        match parent:
-            case ast.Compare():
-                return True
-            case ast.Subscript():
-                return parent.value is node and isinstance(parent.ctx, ast.Load)
-            case ast.For() | ast.comprehension():
-                return parent.iter is node
-            case ast.Attribute(attr=attr, ctx=ast.Load()):
-                return attr in _READING_METHODS and self._is_called(parent)
-            case ast.Call(func=ast.Name(id=name) as function):
-                return node is not function and name in _READING_BUILTINS
-            case ast.BoolOp() | ast.UnaryOp() | ast.If() | ast.IfExp():
-                return not isinstance(parent, ast.BoolOp | ast.IfExp) or getattr(parent, "test", None) is node
-        return False
 
-    def _is_called(self, attribute: ast.Attribute) -> bool:
-        call = self.parents[-2] if len(self.parents) > 1 else None
-        return isinstance(call, ast.Call) and call.func is attribute
+def _note_name(source: Source, node: ast.Name, parent: ast.AST, grandparent: ast.AST) -> None:
+    if not isinstance(node.ctx, ast.Load):
+        # A local variable of the same name counts too: the analysis then just knows less.
+        source.bindings[node.id] += 1
+        if isinstance(node.ctx, ast.Del) or isinstance(parent, ast.AugAssign):
+            source.mutated.add(node.id)
+        return
+    if node.id in _REACHING_EVERYTHING:
+        source.reaches_everything = True
+    if not _only_reads(node, parent, grandparent):
+        source.mutated.add(node.id)
+
+
+def _only_reads(node: ast.Name, parent: ast.AST, grandparent: ast.AST) -> bool:
+    """Whether this use of a name cannot change what it stands for, or let it out of sight."""
+    match parent:
+        case ast.Compare():
+            return True
+        case ast.Subscript():
+            return parent.value is node and isinstance(parent.ctx, ast.Load)
+        case ast.For() | ast.comprehension():
+            return parent.iter is node
+        case ast.Attribute(attr=attribute, ctx=ast.Load()):
+            is_called = isinstance(grandparent, ast.Call) and grandparent.func is parent
+            return attribute in _READING_METHODS and is_called
+        case ast.Call(func=ast.Name(id=name) as function):
+            return node is not function and name in _READING_BUILTINS
+        case ast.UnaryOp():
+            return True
+        case ast.If() | ast.IfExp():
+            return parent.test is node
+    return False
