@@ -58,20 +58,31 @@ class Site:
             )
         )
 
-    def drain(self, timeout: float = 120.0) -> None:
-        """Run a daemon until the queue is empty."""
+    def run(self, *, failpoint: str = "", timeout: float = 120.0) -> int:
+        """Run a daemon until the queue is empty, or until it dies at the failpoint; its exit code."""
         command = [sys.executable, "-m", "ingestd", "run", "--once", "--no-progress", "-c", "ingestd.yml"]
+        environment = {**os.environ, **CREDENTIALS, "INGESTD_FAILPOINT": failpoint}
         with self.log.open("ab") as log:
             done = subprocess.run(
-                command,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                timeout=timeout,
-                check=False,
-                env={**os.environ, **CREDENTIALS},
+                command, stdout=log, stderr=log, cwd=self.folder, timeout=timeout, check=False, env=environment
             )
-        assert done.returncode == 0, self.log.read_text(errors="replace")[-5_000:]
+        return done.returncode
+
+    def drain(self) -> None:
+        """Run a daemon until the queue is empty."""
+        assert self.run() == 0, self.log_tail()
+
+    def drain_until_all_gone(self, runs: int) -> None:
+        """Run daemons one after the other until no message waits and none is held."""
+        for _ in range(runs):
+            self.drain()
+            if self.aws.messages(self.queue) == (0, 0):
+                return
+        raise AssertionError(f"{self.aws.messages(self.queue)} messages are left\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """The last lines that the daemons wrote, for a failing test."""
+        return self.log.read_text(errors="replace")[-5_000:]
 
     def events(self) -> Counter[str]:
         """How often each event is in the lake, by its id."""
