@@ -13,7 +13,7 @@ from ingestd.alerts.routing import Routing
 from ingestd.config.models import Root
 from ingestd.ledger import Ledger
 from ingestd.state.base import State
-from ingestd.telemetry import occurrences
+from ingestd.telemetry import catalogue, occurrences
 from ingestd.telemetry.health import Health
 
 
@@ -38,6 +38,9 @@ class Delivering:
         await self.close()
         for name in self._destinations.keys() - destinations.keys():
             self._health.forget("destination", name)
+            catalogue.forget(destination=name)
+        for name in destinations:
+            catalogue.expect(destination=name)
         self._destinations = destinations
         lanes = {name: assembly.lane_settings(name, root) for name in destinations}
         self._outbox = Outbox(self._state, destinations, lanes, epoch=lambda: self._ledger.epoch, health=self._health)

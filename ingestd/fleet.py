@@ -52,6 +52,7 @@ class Fleet:
         for name, source in sources.items():
             component = self._health.component("source", name)
             component.restart()
+            catalogue.expect(source=name)
             self._stores[name] = assembly.stores(name, root)
             shared = msgspec.structs.replace(self._shared, stores=self._stores[name])
             pipeline = Pipeline(source, root.sources[name], shared, component, reading_limit=limit)

@@ -124,6 +124,7 @@ class Health:
     def forget(self, kind: Kind, name: str) -> None:
         """The component is no longer in the configuration."""
         self._components.pop((kind, name), None)
+        catalogue.forget(kind=kind, name=name)
 
     def turned(self) -> None:
         """The event loop turned over."""

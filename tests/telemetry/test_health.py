@@ -150,3 +150,11 @@ def test_what_left_the_configuration_is_forgotten(working: Health) -> None:
     working.component("source", "b").failed("gone")
     working.forget("source", "b")
     assert list(working.as_json()["components"]["source"]) == ["a"]
+
+
+def test_what_was_removed_is_no_longer_counted_as_failing(working: Health) -> None:
+    """A source that failed and left the configuration raises no alert any more."""
+    working.component("source", "gone").failing(Retryable("no such queue"))
+    working.forget("source", "gone")
+    samples = [sample for family in catalogue.COMPONENT_HEALTHY.collect() for sample in family.samples]
+    assert {sample.labels["name"] for sample in samples if sample.labels["kind"] == "source"} == {"a"}
