@@ -22,7 +22,7 @@ from ingestd.state.sqlite import SqliteState
 from ingestd.workers.pool import Pool
 from ingestd.workers.settings import PoolSettings
 
-TICK_SECS = 0.005
+TICK_SECS = 0.02
 OBJECTS = 12
 
 

@@ -30,6 +30,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LONGEST_PAUSE_SECS = 30.0
+PATIENCE_SECS = 0.4
+"""A pause this long means that the fault does not pass by itself; the third pause is."""
 
 
 class Journal(Protocol):
@@ -69,7 +71,8 @@ class Stall:
             except Retryable as error:
                 wait = error.retry_after or random.uniform(pause / 2, pause)  # noqa: S311 - jitter
                 occurrences.batch_failed(batch_id, error, in_secs=wait)
-                self._begun.set()
+                if pause >= PATIENCE_SECS:
+                    self._begun.set()
                 await asyncio.sleep(wait)
                 pause = min(pause * 2, LONGEST_PAUSE_SECS)
             else:

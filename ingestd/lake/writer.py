@@ -63,11 +63,12 @@ class Writer:
 
     async def add(self, result: ChunkResult, alert_ids: Sequence[str | None]) -> None:
         """Let a chunk join the batch; `alert_ids` runs parallel to `result.matches`. Waits while buffers are full."""
+        self._refuse_when_closed()
         while self._is_full():
             self._due.set()
             self._swapped.clear()
             await self._swapped.wait()
-        self._refuse_when_closed()
+            self._refuse_when_closed()
         self._joining()
         self._filling.add(Kept(result, tuple(alert_ids)))
         self._note_buffers()
@@ -118,10 +119,10 @@ class Writer:
             await asyncio.wait(waiting)
 
     async def close(self) -> None:
-        """Flush, then stop. When that takes too long, cancel it: what is not committed is read again."""
+        """Flush, then stop; does not wait for somebody to mend a full disk: what is not committed is read again."""
         self._closed = True
         try:
-            await self.flush()
+            await self._stall.wait_for(asyncio.ensure_future(self.flush()))
         finally:
             await self.abandon()
 
@@ -131,10 +132,8 @@ class Writer:
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
-        for batch in (self._committing, self._filling):
-            if batch is not None:
-                batch.drop_all(Retryable("the daemon stopped before the commit"))
-                batch.settle()
+        self._filling.drop_all(_stopped())
+        self._filling.settle()
         self._swapped.set()
         self._executor.shutdown(wait=False)
 
@@ -154,6 +153,9 @@ class Writer:
             self._swapped.set()
             try:
                 await self._commit(batch, reason)
+            except asyncio.CancelledError:
+                batch.drop_all(_stopped())
+                raise
             except Exception as error:  # noqa: BLE001 - one batch must not end the loop; its objects are read again
                 occurrences.internal_error("commit", error)
                 self._drop(batch, Retryable(f"the batch could not be committed: {error!r}"))
@@ -257,6 +259,10 @@ class Writer:
             self._loop = asyncio.create_task(self._commit_for_ever(), name="lake-writer")
         if not self._filling:
             self._due.set()
+
+
+def _stopped() -> Retryable:
+    return Retryable("the daemon stopped before the commit")
 
 
 def _finished(plan: BatchPlan) -> set[str]:

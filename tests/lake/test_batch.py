@@ -163,6 +163,33 @@ def test_an_integer_beyond_64_bits_keeps_its_digits_in_json() -> None:
     assert json.loads(row["any"]) == {"n": 2**80}
 
 
+@pytest.mark.parametrize("text", ["\x1f", "a\x1fb", "\x1e", "\x1d", "\x00", "", "null", "\u00e9\x1f", "\U0001f600"])
+def test_control_characters_stay_what_they_are(text: str) -> None:
+    """Whatever carries rows to Arrow, a value cannot break out of its place."""
+    (row,) = written(base(text=text, texts=[text, "x"], thing={"arn": text}, any={"k": text}))
+    assert (row["text"], row["texts"], row["thing"]["arn"]) == (text, [text, "x"], text)
+    assert json.loads(row["any"]) == {"k": text}
+
+
+def test_lists_keep_their_length() -> None:
+    """None, empty, one empty text, several: all different."""
+    rows = written(*(base(texts=texts) for texts in (None, [], [""], ["a"], ["a", "", "b"], ["a", None])))
+    assert [row["texts"] for row in rows] == [None, [], [""], ["a"], ["a", "", "b"], ["a", None]]
+
+
+def test_rows_of_every_kind_keep_their_order() -> None:
+    """Match rows are found by their place, so a row that takes another way must not move."""
+    builder = BatchBuilder(lambda _: TABLE)
+    titles = ["plain", "with \x1f in it", "plain again", "\x1f", "last"]
+    for index, title in enumerate(titles):
+        builder.add_match(index, match_of(base(), title=title), base())
+    tables = builder.take()
+    alert_ids = [f"alert-{index}" for index in range(len(titles))]
+    (file,) = encode([Kept(ChunkResult(spans=(), tables=tables), alert_ids)])
+    rows = pq.read_table(pa.BufferReader(pa.py_buffer(file.data))).to_pylist()
+    assert [(row["title"], row["p_alert_id"]) for row in rows] == list(zip(titles, alert_ids, strict=True))
+
+
 def test_what_happens_to_an_event_later_is_not_seen() -> None:
     """A row is copied when it is added."""
     builder = BatchBuilder(lambda _: TABLE)

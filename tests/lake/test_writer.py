@@ -240,6 +240,19 @@ async def test_closing_flushes(house: House) -> None:
         await writer.add(chunk(("a", 3, 4)), [])
 
 
+async def test_closing_does_not_wait_for_a_full_disk(house: House) -> None:
+    """The daemon ends; what was not committed will be read again."""
+    disk = FullDisk()
+    house.files = lambda: LocalFiles(house.lake, disk)
+    ledger, writer = await house.daemon()
+    await claim(ledger, "a")
+    await writer.add(chunk(("a", 0, 3)), [])
+    committed = writer.finish("a", done(3))
+    await asyncio.wait_for(writer.close(), 10)
+    with pytest.raises(Retryable):
+        await committed
+
+
 async def test_abandoning_tells_who_waits(house: House) -> None:
     """A drain past its deadline leaves nobody hanging."""
     ledger, writer = await house.daemon()
