@@ -1,14 +1,15 @@
 """Secrets by reference: the configuration says where a secret is, never what it is.
 
-`{env: NAME}`, `{file: PATH}` or `{credential: NAME}` (systemd's `$CREDENTIALS_DIRECTORY`). A secret manager is one
-more row of `RESOLVERS`, added by the package that talks to it. A secret is read each time it is resolved, so that
-a rotated one is picked up without a restart; it is never kept here, printed, logged or sent to a child.
+`{env: NAME}`, `{file: PATH}`, `{credential: NAME}` (systemd's `$CREDENTIALS_DIRECTORY`), `{aws_secret: NAME#KEY}`,
+`{aws_parameter: NAME}`. A secret manager is one more row of `RESOLVERS`. A secret is read each time it is resolved, so
+that a rotated one is picked up without a restart; it is never kept here, printed, logged or sent to a child.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,23 @@ def _unresolved(message: str) -> ConfigError:
     return ConfigError([Problem(message)])
 
 
-RESOLVERS: dict[str, Callable[[str], str]] = {"env": _from_env, "file": _from_file, "credential": _from_credential}
+def _from_aws(function: str) -> Callable[[str], str]:
+    """The manager's package, imported when the first of its secrets is read."""
+
+    def resolve(locator: str) -> str:
+        value: str = getattr(import_module("ingestd.cloud.aws_secrets"), function)(locator)
+        return value
+
+    return resolve
+
+
+RESOLVERS: dict[str, Callable[[str], str]] = {
+    "env": _from_env,
+    "file": _from_file,
+    "credential": _from_credential,
+    "aws_secret": _from_aws("secret"),
+    "aws_parameter": _from_aws("parameter"),
+}
 """Kind of reference → how its value is read. Called in a thread by those who resolve at run time: may block.
 Raises `ConfigError` when the secret is not there, `Retryable` when its manager cannot be reached."""
 
