@@ -74,6 +74,12 @@ class Disk:
             os.close(handle)
 
 
+def _unless_gone(_: object, __: str, caught: tuple[object, BaseException, object]) -> None:
+    """Another daemon may be sweeping the same folder: what is gone is what we want."""
+    if not isinstance(caught[1], FileNotFoundError):
+        raise caught[1]
+
+
 class LocalFiles(LakeFiles):
     """A folder, which is created on first use."""
 
@@ -116,16 +122,17 @@ class LocalFiles(LakeFiles):
 
     def staged_batches(self) -> list[str]:
         """See `LakeFiles`."""
-        staging = self.root / STAGING
         with self._retryable():
-            return sorted(entry.name for entry in staging.iterdir()) if staging.is_dir() else []
+            try:
+                return sorted(os.listdir(self.root / STAGING))
+            except FileNotFoundError:
+                return []
 
     def discard(self, batch_id: str) -> None:
         """See `LakeFiles`."""
         folder = self.root / staging_folder(batch_id)
         with self._retryable():
-            if folder.is_dir():
-                shutil.rmtree(folder)
+            shutil.rmtree(folder, onerror=_unless_gone)
 
     def _make_folder(self, folder: Path) -> None:
         """Create a folder; it is to be synced and, when it is new to us, so is all above it."""
