@@ -8,23 +8,25 @@ rest given back; alerts that are due are sent; then everything closes.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from ingestd import __version__, assembly
+from ingestd.alerts.destinations.base import Destination
 from ingestd.alerts.recorder import DAY_SECS
 from ingestd.config.models import Root
 from ingestd.delivering import Delivering
 from ingestd.errors import ConfigError, Retryable
 from ingestd.fleet import Fleet
+from ingestd.forever import for_ever
 from ingestd.lake.files import LocalFiles
 from ingestd.lake.writer import Writer
 from ingestd.ledger import Ledger
@@ -41,12 +43,12 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_AT_ONCE = 130
 """After a second SIGTERM or SIGINT."""
-SHARE_FOR_COMMIT = 0.7
-"""Part of the shutdown time for reading on; what is left is for the commit, the acknowledgements and the alerts."""
+SHARE_FOR_SOURCES = 0.8
+"""Part of the shutdown time for reading, committing and acknowledging; what is left is for the alerts."""
 LOOK_AROUND_SECS = 60.0
-TURNS_PER_SWEEP = 60
+SWEEP_SECS = 3600.0
 GAUGE_SECS = 1.0
-TURNS_PER_DEPTH = 15
+DEPTH_SECS = 15.0
 ONCE_ALERTS_SECS = 60.0
 """How long `run --once` waits for destinations."""
 
@@ -70,6 +72,7 @@ class Daemon:
         self._health = health.Health()
         self._stop = asyncio.Event()
         self._stop_reason = "nothing left to read"
+        self._started = False
         self._supervisor = notify.Notifier.from_environment()
         self._fleet: Fleet
         self._reloads: set[asyncio.Future[list[str]]] = set()
@@ -83,6 +86,7 @@ class Daemon:
             await self._start(closing)
             self._fleet.begin(self._root, self._fleet.build(self._root, self._root.sources), once=once)
             workers = assembly.pool_settings(self._root).workers
+            self._started = True
             occurrences.daemon_started(version=__version__, sources=len(self._fleet), workers=workers)
             self._supervisor.ready()
             await self._until_done()
@@ -127,8 +131,14 @@ class Daemon:
 
         shared = Shared(ledger=ledger, pool=self._pool, writer=self._writer)
         self._fleet = Fleet(shared, state, self._health)
-        self._beside(self._keep_house(ledger), "housekeeping", closing)
-        self._beside(self._show_gauges(), "gauges", closing)
+        turns: list[tuple[Callable[[], Awaitable[None]], float]] = [
+            (self._look_around, LOOK_AROUND_SECS),
+            (partial(self._forget_old, ledger), SWEEP_SECS),
+            (self._show_workers, GAUGE_SECS),
+            (self._fleet.show_depths, DEPTH_SECS),
+        ]
+        for turn, every_secs in turns:
+            self._beside(for_ever(turn, "daemon", every_secs=every_secs), "housekeeping", closing)
         stalled = stall.Stall(self._health, in_hand=lambda: bool(self._fleet.reading) or self._writer.is_committing)
         self._beside(stalled.watch(), "stall watch", closing)
         signs = notify.beat(
@@ -167,33 +177,28 @@ class Daemon:
         for wait in waits:
             wait.cancel()
 
-    async def _keep_house(self, ledger: Ledger) -> None:
-        """Finish what dead daemons left, and now and then forget what is older than the retention."""
-        retention = self._root.state.retention_days * DAY_SECS
-        for turn in itertools.count():
-            try:
-                await self._writer.recover()
-                if turn % TURNS_PER_SWEEP == 0:
-                    await ledger.sweep(retention)
-                    await self._delivery.alerts.sweep(retention)
-            except Retryable as error:
-                occurrences.retrying("daemon", error, in_secs=LOOK_AROUND_SECS)
-            await asyncio.sleep(LOOK_AROUND_SECS)
+    async def _look_around(self) -> None:
+        """Finish what dead daemons left."""
+        await self._writer.recover()
 
-    async def _show_gauges(self) -> None:
+    async def _forget_old(self, ledger: Ledger) -> None:
+        """Forget what is older than the retention."""
+        retention = self._root.state.retention_days * DAY_SECS
+        await ledger.sweep(retention)
+        await self._delivery.alerts.sweep(retention)
+
+    async def _show_workers(self) -> None:
         """Keep the gauges that only someone who asks can set."""
-        for turn in itertools.count():
-            pool = self._pool.stats()
-            for state, count in (("busy", pool.busy), ("idle", pool.idle), ("starting", pool.starting)):
-                catalogue.WORKERS.labels(state=state).set(count)
-            if turn % TURNS_PER_DEPTH == 0:
-                await self._fleet.show_depths()
-            await asyncio.sleep(GAUGE_SECS)
+        pool = self._pool.stats()
+        for state, count in (("busy", pool.busy), ("idle", pool.idle), ("starting", pool.starting)):
+            catalogue.WORKERS.labels(state=state).set(count)
 
     # --- reload ---------------------------------------------------------------------------------------------
 
     async def _reload(self) -> list[str]:
         """Apply the configuration as it lies there now, or refuse it whole; its problems."""
+        if not self._started:
+            return ["the daemon is still starting"]
         self._supervisor.reloading()
         try:
             new = await asyncio.to_thread(assembly.load_checked, self._file)
@@ -217,17 +222,24 @@ class Daemon:
         old = self._root
         ends, begins = changed(old.sources, new.sources)
         sources = self._fleet.build(new, begins)
+        destinations: dict[str, Destination] | None = None
         try:
-            destinations = self._delivery.build(new) if old.destinations != new.destinations else None
+            if old.destinations != new.destinations:
+                destinations = self._delivery.build(new)
             code = await asyncio.to_thread(assembly.fingerprint, new)
             if code != self._code:
                 await self._pool.reload(assembly.code_spec(new))
                 occurrences.code_loaded(self._pool.description)
         except BaseException:
-            await asyncio.gather(*(source.close() for source in sources.values()))
+            for source in sources.values():
+                await source.close()
+            for destination in (destinations or {}).values():
+                await destination.close()
             raise
         self._root, self._code = new, code
-        logs.set_level(new.logging.level)
+        if old.logging != new.logging:
+            logs.configure(new.logging.level, new.logging.format, fold_secs=new.logging.fold_secs)
+        self._delivery.alerts.max_per_hour = new.alerts.max_per_hour
         self._writer.settings = assembly.writer_settings(new)
         if destinations is not None:
             await self._delivery.replace(new, destinations)
@@ -262,6 +274,8 @@ class Daemon:
         return not self._health.why_not_ready()
 
     def _hung_up(self) -> None:
+        if not self._started:
+            return  # the configuration is being read this very moment
         task = asyncio.ensure_future(self.reload())
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
@@ -272,9 +286,14 @@ class Daemon:
         self._health.draining = True
         occurrences.daemon_stopping(self._stop_reason, deadline_secs=seconds)
         self._supervisor.stopping(within_secs=seconds)
-        given_back = await self._fleet.end_all(SHARE_FOR_COMMIT * seconds)
+        await self.reload.close("the daemon is stopping")
+        given_back = await self._fleet.end_all(SHARE_FOR_SOURCES * seconds)
         if given_back:
             occurrences.drain_incomplete(given_back, deadline_secs=seconds)
+        try:  # before the workers end: one that waits for the lake could not
+            await asyncio.wait_for(self._writer.close(), max(1.0, ends - time.monotonic()))
+        except TimeoutError:
+            await self._writer.abandon()
         left = max(1.0, ends - time.monotonic())
         await self._delivery.drain(ONCE_ALERTS_SECS if once and not self._stop.is_set() else left)
 

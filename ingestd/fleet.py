@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -21,6 +21,21 @@ from ingestd.telemetry.health import Health
 
 READING_PER_WORKER = 32
 """Objects opened at once per worker: enough that small ones keep it busy."""
+SHARE_FOR_READING = 0.7
+"""Part of a deadline for reading on; what is left is for the commit and the acknowledgements."""
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """A source and the stores that its messages may name."""
+
+    source: Source
+    stores: dict[str, Store]
+
+    async def close(self) -> None:
+        """Let go of both."""
+        await self.source.close()
+        for store in self.stores.values():
+            await store.close()
 
 
 class Fleet:
@@ -42,38 +57,42 @@ class Fleet:
 
     # --- begin and end --------------------------------------------------------------------------------------
 
-    def build(self, root: Root, names: Iterable[str]) -> dict[str, Source]:
-        """The sources, not yet at work. Raises `ConfigError` when one cannot be built."""
-        return {name: assembly.source(name, root, self._state) for name in names}
+    def build(self, root: Root, names: Iterable[str]) -> dict[str, Built]:
+        """Sources with their stores, not yet at work. Raises `ConfigError` when one cannot be built."""
+        return {
+            name: Built(source=assembly.source(name, root, self._state), stores=assembly.stores(name, root))
+            for name in names
+        }
 
-    def begin(self, root: Root, sources: dict[str, Source], *, once: bool = False) -> None:
+    def begin(self, root: Root, built: Mapping[str, Built], *, once: bool = False) -> None:
         """Set sources to work that `build` made."""
         limit = READING_PER_WORKER * assembly.pool_settings(root).workers
-        for name, source in sources.items():
+        for name, parts in built.items():
             component = self._health.component("source", name)
             component.restart()
             catalogue.expect(source=name)
-            self._stores[name] = assembly.stores(name, root)
-            shared = msgspec.structs.replace(self._shared, stores=self._stores[name])
-            pipeline = Pipeline(source, root.sources[name], shared, component, reading_limit=limit)
+            self._stores[name] = parts.stores
+            shared = msgspec.structs.replace(self._shared, stores=parts.stores)
+            pipeline = Pipeline(parts.source, root.sources[name], shared, component, reading_limit=limit)
             self._pipelines[name] = pipeline
             self._tasks[name] = asyncio.create_task(self._run(pipeline, once=once), name=f"source {name}")
 
     async def end(self, names: Iterable[str], deadline_secs: float) -> int:
         """Let sources finish what they began within the deadline; how many messages were given back."""
-        names = [name for name in names if name in self._pipelines]
-        pipelines = [self._pipelines[name] for name in names]
-        for pipeline in pipelines:
+        ending = {name: self._pipelines.pop(name) for name in names if name in self._pipelines}
+        tasks = [self._tasks.pop(name) for name in ending]
+        for pipeline in ending.values():
             pipeline.stop()
-        deadline = time.monotonic() + deadline_secs
-        given_back = await asyncio.gather(*(pipeline.drain(deadline) for pipeline in pipelines))
-        for name in names:
-            task = self._tasks.pop(name)
+        now = time.monotonic()
+        if tasks:  # what a `receive` under way still brings is given back by `run` itself
+            await asyncio.wait(tasks, timeout=SHARE_FOR_READING * deadline_secs)
+        read_until, commit_until = now + SHARE_FOR_READING * deadline_secs, now + deadline_secs
+        given_back = await asyncio.gather(*(pipeline.drain(read_until, commit_until) for pipeline in ending.values()))
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await self._pipelines.pop(name).source.close()
-            for store in self._stores.pop(name).values():
-                await store.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for name, pipeline in ending.items():
+            await Built(source=pipeline.source, stores=self._stores.pop(name)).close()
             self.failed.discard(name)
         return sum(given_back)
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 import stamina
 
-from ingestd.errors import Retryable
+from ingestd.errors import IngestdError, Retryable
+from ingestd.forever import for_ever
 from ingestd.model import Delivery
 from ingestd.sources.base import Source
 from ingestd.telemetry import occurrences
@@ -22,10 +23,13 @@ ACK_BATCH = 500
 
 
 class Holding:
-    """See the module. Run `keep_leases` and `acknowledge` as tasks beside the pipeline."""
+    """See the module. `tasks` run beside the pipeline; `on_freed` is called when a message is held no more."""
 
-    def __init__(self, source: Source, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, source: Source, on_freed: Callable[[], None], *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._source = source
+        self._on_freed = on_freed
         self._clock = clock
         self._held: dict[str, Delivery] = {}
         self._finished: list[str] = []
@@ -52,7 +56,7 @@ class Holding:
 
     async def give_back(self, delivery: Delivery, delay_secs: float, reason: str) -> None:
         """Let the queue hand the message out again after the delay."""
-        current = self._held.pop(delivery.message_id, None)
+        current = self._let_go(delivery.message_id)
         if current is None:
             return
         occurrences.messages_returned(self._source.name, 1, reason)
@@ -69,45 +73,54 @@ class Holding:
         async for attempt in stamina.retry_context(on=Retryable, attempts=5):
             with attempt:
                 await self._source.dead_letter(current, reason, detail)
-        self._held.pop(delivery.message_id, None)
+        self._let_go(delivery.message_id)
         occurrences.message_dead_lettered(self._source.name, current.message_id, reason, detail)
+
+    def _let_go(self, message_id: str) -> Delivery | None:
+        delivery = self._held.pop(message_id, None)
+        self._on_freed()
+        return delivery
 
     # --- tasks ---
 
-    async def acknowledge(self) -> None:
-        """Acknowledge what is finished, many at a time, until cancelled."""
-        while True:
-            await self._finished_any.wait()
-            await self.acknowledge_finished()
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Keeping leases and acknowledging, until cancelled."""
+        lease_turn = min(self._source.lease_secs / 8, 30.0)
+        return [
+            asyncio.create_task(for_ever(self.extend_due, "receive", every_secs=lease_turn), name="leases"),
+            asyncio.create_task(for_ever(self._acknowledge, "ack"), name="acknowledgements"),
+        ]
 
-    async def acknowledge_finished(self) -> None:
-        """Acknowledge what is finished now."""
+    async def _acknowledge(self) -> None:
+        await self._finished_any.wait()
+        await self.acknowledge_finished()
+
+    async def acknowledge_finished(self, timeout_secs: float = 60.0) -> None:
+        """Acknowledge what is finished now, many at a time, within about the time given."""
         self._finished_any.clear()
         while self._finished:
-            ids, self._finished = self._finished[:ACK_BATCH], self._finished[ACK_BATCH:]
+            ids = self._finished[:ACK_BATCH]
             # an extension may have renewed the receipt since, or the lease may be lost
             batch = [self._held[message_id] for message_id in ids if message_id in self._held]
             try:
-                async for attempt in stamina.retry_context(on=Retryable, attempts=None, timeout=60.0):
+                async for attempt in stamina.retry_context(on=Retryable, attempts=None, timeout=timeout_secs):
                     with attempt:
                         await self._source.ack(batch)
-            except Retryable as error:
+            except IngestdError as error:
                 # All is committed: when the messages come again, the ledger knows, and they are acknowledged then
                 occurrences.ack_failed(self._source.name, len(batch), error)
+                occurrences.messages_lost(self._source.name, len(batch))
+            else:
+                occurrences.messages_acked(self._source.name, len(batch))
+            del self._finished[: len(ids)]
             for delivery in batch:
-                self._held.pop(delivery.message_id, None)
-            occurrences.messages_acked(self._source.name, len(batch))
+                self._let_go(delivery.message_id)
 
-    async def keep_leases(self) -> None:
-        """Extend each lease when half of it has passed, until cancelled."""
-        lease_secs = self._source.lease_secs
-        while True:
-            await asyncio.sleep(min(lease_secs / 8, 30.0))
-            due = [d for d in self._held.values() if d.lease_until - self._clock() < lease_secs / 2]
-            if due:
-                await self._extend(due)
-
-    async def _extend(self, due: list[Delivery]) -> None:
+    async def extend_due(self) -> None:
+        """Extend the leases of which half has passed."""
+        due = [d for d in self._held.values() if d.lease_until - self._clock() < self._source.lease_secs / 2]
+        if not due:
+            return
         try:
             extended = await self._source.extend(due, self._source.lease_secs)
         except Retryable as error:
@@ -119,6 +132,6 @@ class Holding:
         lost = {d.message_id for d in due} - {d.message_id for d in extended}
         occurrences.leases_extended(self._source.name, len(extended), len(lost))
         for message_id in lost:
-            self._held.pop(message_id, None)
+            self._let_go(message_id)
         if lost:
             occurrences.messages_lost(self._source.name, len(lost))

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 import stamina
 
@@ -65,10 +65,11 @@ class Pipeline:
         self._config = config
         self._objects = Reading(source.name, config, shared)
         self._shared = shared
-        self._holding = Holding(source)
-        self._reading_limit = reading_limit
-        self._reading = 0
         self._room = asyncio.Event()
+        """Set when something may have become less: what is read, or what is held."""
+        self._holding = Holding(source, self._room.set)
+        self._reading_limit = reading_limit
+        self._reading: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._beside: list[asyncio.Task[None]] = []
@@ -78,46 +79,48 @@ class Pipeline:
 
     async def run(self, *, once: bool = False) -> None:
         """Receive and deliver until stopped; leases are kept and messages acknowledged beside."""
-        for work in (self._holding.keep_leases(), self._holding.acknowledge()):
-            self._beside.append(asyncio.create_task(work))
+        self._beside = self._holding.tasks()
         while not self._stopping.is_set():
             received = await self._receive(wait_secs=0.0 if once else RECEIVE_WAIT_SECS)
-            for delivery in self._holding.take(received):
+            fresh = self._holding.take(received or [])
+            if self._stopping.is_set():
+                await asyncio.gather(*(self._holding.give_back(delivery, 0.0, "drain") for delivery in fresh))
+                break
+            for delivery in fresh:
                 self._start(delivery)
-            if received:
+            if received != []:
                 continue
             if not self._reading:
                 self._shared.writer.request_commit("idle")
             if once and not await self._some_delivered():
                 break
 
-    async def _receive(self, wait_secs: float) -> list[Delivery]:
-        """As many messages as can be read soon; waits while that is none."""
+    async def _receive(self, wait_secs: float) -> list[Delivery] | None:
+        """As many messages as can be read soon; waits while that is none. None when the source could not be asked."""
         while (room := self._room_for_messages()) <= 0 and not self._stopping.is_set():
+            if len(self._holding) >= self._config.max_held:
+                self._shared.writer.request_commit("held")
             self._room.clear()
             await self._room.wait()
         if self._stopping.is_set():
-            return []
+            return None
         try:
             received = await self.source.receive(room, wait_secs)
-            self._component.ok()
-            return received
         except Retryable as error:
             self._component.failing(error)
             pause = error.retry_after or RECEIVE_WAIT_SECS
             occurrences.receive_failed(self.source.name, error, in_secs=pause)
-            await asyncio.sleep(pause)
-            return []
+            await _within(pause, self._stopping)
+            return None
+        self._component.ok()
+        return received
 
     async def _some_delivered(self) -> bool:
-        """Wait until one more message was read or finished; False when there are none."""
-        self._room.clear()
-        if self._reading:
-            await self._room.wait()
-        elif self._deliveries:
-            await asyncio.wait(self._deliveries, return_when=asyncio.FIRST_COMPLETED)
-        else:
+        """Wait until one more message was read or let go of; False when none is held."""
+        if not self._deliveries and not len(self._holding):
             return False
+        self._room.clear()
+        await self._room.wait()
         return True
 
     async def _deliver(self, delivery: Delivery) -> None:
@@ -129,20 +132,20 @@ class Pipeline:
                 raise Permanent(notice.detail, reason="unknown_message")
             for ignored in notice.ignored:
                 occurrences.notice_ignored(self.source.name, ignored.reason, ignored.key)
-            commits = await asyncio.gather(
+            outcomes = await asyncio.gather(
                 *(self._objects.read(ref) for ref in notice.objects), return_exceptions=True
             )
-        for committed in commits:
-            if isinstance(committed, BaseException):
-                raise committed
-            if committed is not None:
-                await asyncio.shield(committed)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        commits = [asyncio.shield(outcome) for outcome in outcomes if isinstance(outcome, asyncio.Future)]
+        failures += [end for end in await asyncio.gather(*commits, return_exceptions=True) if end is not None]
+        if failures:  # all others are durable now; while one may yet succeed, the message must come again
+            raise min(failures, key=_patience)
 
     # --- around the path ------------------------------------------------------------------------------------
 
     def _start(self, delivery: Delivery) -> None:
-        self._reading += 1
         task = asyncio.create_task(self._deliver_or_fail(delivery))
+        self._reading.add(task)
         self._deliveries.add(task)
         task.add_done_callback(self._deliveries.discard)
 
@@ -168,9 +171,11 @@ class Pipeline:
             else:
                 await self._attempt_failed(delivery, error)
         except Retryable as again:
-            await self._holding.give_back(
-                delivery, again.retry_after or _back_off(delivery.receive_count), str(again)
-            )
+            delay = again.retry_after or _back_off(delivery.receive_count)
+            await self._holding.give_back(delivery, delay, str(again))
+        except Exception as mistake:  # noqa: BLE001 - as in _deliver_or_fail
+            occurrences.internal_error("receive", mistake, source=self.source.name, message=delivery.message_id)
+            await self._holding.give_back(delivery, _back_off(delivery.receive_count), "internal_error")
 
     async def _attempt_failed(self, delivery: Delivery, error: Exception) -> None:
         reason = error.reason if isinstance(error, AttemptFailed) else "internal_error"
@@ -191,11 +196,13 @@ class Pipeline:
         if claim.status == "busy":
             raise Retryable(f"{identity}: another daemon is setting it aside", retry_after=BUSY_SECS)
         if claim.status == "granted":
-            await self._shared.writer.add(rejects.of_message(delivery, identity, reason, detail), [])
-            self._shared.writer.request_commit("reject")
             try:
-                await self._shared.writer.finish(identity, rejects.DONE)
+                await self._shared.writer.add(rejects.of_message(delivery, identity, reason, detail), [])
+                in_lake = self._shared.writer.finish(identity, rejects.DONE)
+                self._shared.writer.request_commit("reject")
+                await in_lake
             except BaseException:
+                await self._shared.writer.leave(identity)
                 await self._shared.ledger.release(identity)
                 raise
         if reason in FINISHED_REASONS or (reason == "unknown_message" and self._config.on_unknown == "ack"):
@@ -208,11 +215,12 @@ class Pipeline:
         try:
             yield
         finally:
-            self._reading -= 1
+            if (task := asyncio.current_task()) is not None:
+                self._reading.discard(task)
             self._room.set()
 
     def _room_for_messages(self) -> int:
-        return min(self._reading_limit - self._reading, self._config.max_held - len(self._holding))
+        return min(self._reading_limit - len(self._reading), self._config.max_held - len(self._holding))
 
     @property
     def is_stopping(self) -> bool:
@@ -227,7 +235,7 @@ class Pipeline:
     @property
     def reading(self) -> int:
         """Messages whose objects are being read."""
-        return self._reading
+        return len(self._reading)
 
     def facts(self) -> dict[str, int]:
         """For `/status`."""
@@ -240,24 +248,47 @@ class Pipeline:
         self._stopping.set()
         self._room.set()
 
-    async def drain(self, deadline: float) -> int:
-        """Finish what was begun until `deadline` (monotonic), give the rest back; how many were given back."""
-        while self._reading and time.monotonic() < deadline:
-            await asyncio.wait(
-                self._deliveries, timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_COMPLETED
-            )
+    async def drain(self, read_until: float, commit_until: float) -> int:
+        """Once `run` has ended: read on until `read_until`, commit and acknowledge until `commit_until` (both
+        monotonic), give the rest back; how many messages that were."""
+        while self._reading and (left := read_until - time.monotonic()) > 0:
+            self._room.clear()
+            await _within(left, self._room)
+        given_back = await self._break_off(self._reading)
         self._shared.writer.request_commit("drain")
         if self._deliveries:
-            await asyncio.wait(self._deliveries, timeout=max(0.0, deadline - time.monotonic()))
-        left = list(self._deliveries)
+            await asyncio.wait(self._deliveries, timeout=max(0.0, commit_until - time.monotonic()))
+        given_back += await self._break_off(self._deliveries)
+        await self._break_off(self._beside)
+        await self._holding.acknowledge_finished(timeout_secs=max(1.0, commit_until - time.monotonic()))
+        return given_back
+
+    async def _break_off(self, tasks: Iterable[asyncio.Task[None]]) -> int:
+        """Cancel the tasks; how many there were. A delivery that is cancelled gives its message back."""
+        left = list(tasks)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        for task in self._beside:
-            task.cancel()
-        await asyncio.gather(*self._beside, return_exceptions=True)
-        await self._holding.acknowledge_finished()
         return len(left)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for the event, but no longer than that."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
+def _patience(failure: BaseException) -> int:
+    """Of several failures, which one decides: to be cancelled, to try again, to count an attempt, to give up."""
+    if isinstance(failure, asyncio.CancelledError):
+        return 0
+    if isinstance(failure, AttemptFailed):
+        return 2
+    if isinstance(failure, Retryable):
+        return 1
+    if isinstance(failure, Permanent):
+        return 5 if failure.reason in FINISHED_REASONS else 4
+    return 3
 
 
 def _back_off(attempts: int) -> float:

@@ -51,7 +51,7 @@ class Reading:
         self._label = config.label or source
         self._routes = config.to_routes()
         self._shared = shared
-        self._releasing: set[asyncio.Task[None]] = set()
+        self._giving_up: set[asyncio.Task[None]] = set()
 
     async def read(self, ref: ObjectRef) -> Commit | None:
         """Read an object to its end; the future of its commit, or None when there is nothing to do.
@@ -123,8 +123,7 @@ class Reading:
             done = await self._shared.pool.run(self._task(opened, route, claim), self._bytes_of(opened))
         except BaseException as error:
             self._resolve(identity, commit, error)
-            await self._shared.writer.leave(identity)
-            await self._shared.ledger.release(identity)
+            await self._give_up(identity)
             raise
         seconds = time.monotonic() - started
         occurrences.object_read(
@@ -174,9 +173,13 @@ class Reading:
         if error is None:
             occurrences.object_committed(self._source, url, done.records)
         else:  # the next delivery, here or elsewhere, may claim it
-            release = asyncio.ensure_future(self._shared.ledger.release(identity))
-            self._releasing.add(release)
-            release.add_done_callback(self._releasing.discard)
+            giving_up = asyncio.ensure_future(self._give_up(identity))
+            self._giving_up.add(giving_up)
+            giving_up.add_done_callback(self._giving_up.discard)
+
+    async def _give_up(self, identity: Identity) -> None:
+        await self._shared.writer.leave(identity)
+        await self._shared.ledger.release(identity)
 
     def _resolve(self, identity: Identity, commit: Commit, error: BaseException | None) -> None:
         del self._shared.committing[identity]

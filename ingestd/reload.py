@@ -24,12 +24,23 @@ class Coalesced:
         self._work = work
         self._running: asyncio.Task[list[str]] | None = None
         self._next: asyncio.Task[list[str]] | None = None
+        self._refusal = ""
 
     async def __call__(self) -> list[str]:
         """Problems of a run that began after the call; empty when it was applied."""
+        if self._refusal:
+            return [self._refusal]
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))
         return await asyncio.shield(self._next)
+
+    async def close(self, refusal: str) -> None:
+        """Answer every further call with this; what is under way is broken off."""
+        self._refusal = refusal
+        under_way = [task for task in (self._running, self._next) if task is not None]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _after(self, running: asyncio.Task[list[str]] | None) -> list[str]:
         if running is not None:
