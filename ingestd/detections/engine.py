@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from ingestd.detections import failure, guards, returns
+from ingestd.detections import failure, returns
 from ingestd.detections.event import PantherEvent
+from ingestd.detections.formulas import TRUE
 from ingestd.detections.load import DetectionSet
 from ingestd.detections.routing import Plan, analyse_all
 from ingestd.detections.runnable import Runnable
@@ -187,7 +188,7 @@ class Engine:
         runnables = self.detections.for_log_type(log_type)
         plan = None
         if runnables:
-            formulas = [self._guards.get(runnable.id, guards.TRUE) for runnable in runnables]
+            formulas = [self._guards.get(runnable.id, TRUE) for runnable in runnables]
             plan = Plan(runnables, self.detections.data_models.get(log_type), formulas, self.watch)
         if len(self._plans) < _MAX_PLANS:  # a log type is a name from our own schemas; a bound all the same
             self._plans[log_type] = plan

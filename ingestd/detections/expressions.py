@@ -1,18 +1,16 @@
-"""Pure expressions of an event, cut out of a rule's source so that they can be asked without running the rule.
+"""Pure expressions of an event: code that is closed over its constants, and what is known about it.
 
-An expression is accepted only if it is built of constants, fields of the event, and operations that have no
-effect and take time in proportion to the value at most. Its code is closed: it sees nothing but the value of
-the field and the constants that were found.
+An expression sees nothing but the value of its field and the constants found with it, so it can be asked without
+running the rule it was cut out of (`rewrite`).
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ingestd.detections.immutable import Absent
-from ingestd.detections.sources import Source, Sources, is_builtin
 
 
 class Field(NamedTuple):
@@ -23,46 +21,8 @@ class Field(NamedTuple):
     """`event.get(key)` or `event.deep_get(*keys)`; `event.udm(key)`; `event.get(key, {}).get(key, {})…`."""
 
 
-_VALUE = "_value_"
-_PURE_BUILTINS = {
-    "len": len, "bool": bool, "any": any, "all": all, "isinstance": isinstance, "set": set,
-    "frozenset": frozenset, "list": list, "tuple": tuple, "int": int,
-}  # fmt: skip
-_TYPES = {
-    "str": str,
-    "int": int,
-    "bool": bool,
-    "list": list,
-    "dict": dict,
-    "float": float,
-    "tuple": tuple,
-    "set": set,
-}
-_PURE_METHODS = frozenset({
-    "startswith", "endswith", "lower", "upper", "strip", "lstrip", "rstrip", "split", "rsplit", "partition",
-    "rpartition", "casefold", "isdigit", "isnumeric", "isalpha", "isalnum", "isupper", "islower", "find", "rfind",
-    "count", "removeprefix", "removesuffix", "get", "keys", "values", "items",
-})  # fmt: skip
-_OPERATORS = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-
-
-class Unknown(Exception):
-    """The expression is not one that can be cut out."""
-
-
-class Variable:
-    """What a local name stands for: the event, an expression of it, or something that can only be tested for its
-    truth (`outcome`, as `guards.Outcome`)."""
-
-    EVENT: ClassVar[Variable]
-    __slots__ = ("expression", "outcome")
-
-    def __init__(self, expression: Expression | None, outcome: Any = None) -> None:
-        self.expression = expression
-        self.outcome = outcome
-
-
-Variable.EVENT = Variable(None)
+VALUE = "_value_"
+"""Name of the field's value in an expression."""
 
 
 class Expression:
@@ -105,7 +65,7 @@ class Expression:
         function = self._function
         if function is None:
             parameter = ast.arguments(
-                posonlyargs=[], args=[ast.arg(_VALUE)], kwonlyargs=[], kw_defaults=[], defaults=[]
+                posonlyargs=[], args=[ast.arg(VALUE)], kwonlyargs=[], kw_defaults=[], defaults=[]
             )
             tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(parameter, self.node)))
             scope = {"__builtins__": {}, **_SCOPE, **self.constants}
@@ -149,10 +109,6 @@ def _is_bool(node: ast.expr, constants: Mapping[str, Any]) -> bool:
     return False
 
 
-class _Something:
-    """Stands for an object of which only its truth is known: it is true."""
-
-
 def _is_nonempty(value: Any) -> bool:
     return any(True for _ in value)
 
@@ -168,292 +124,12 @@ _SCOPE = {"_Absent_": Absent, "_item_": _item, "_is_nonempty_": _is_nonempty}
 
 def nonempty(expression: Expression) -> Expression:
     """Whether a loop over the expression's value would run at all; raises where the loop would."""
-    return Expression(_call("_is_nonempty_", expression.node), expression.constants, expression.fields)
+    return Expression(call("_is_nonempty_", expression.node), expression.constants, expression.fields)
 
 
-class Rewriter:
-    """Turns an expression of a function's source into a closed one; raises Unknown where it cannot."""
-
-    def __init__(self, sources: Sources, source: Source, bindings: Mapping[str, Variable]) -> None:
-        self.sources = sources
-        self.source = source
-        self.bindings = bindings
-        self.constants: dict[str, Any] = {}
-        self.fields: set[Field] = set()
-        self.local: set[str] = set()
-
-    def rewrite(self, node: ast.expr) -> Expression:
-        """The closed form of `node`."""
-        self.constants, self.fields = {}, set()
-        return Expression(self._node(node), self.constants, frozenset(self.fields))
-
-    def argument(self, node: ast.expr) -> Variable:
-        """What a parameter stands for that is given `node`."""
-        if isinstance(node, ast.Name) and self.bindings.get(node.id) is Variable.EVENT:
-            return Variable.EVENT
-        return Variable(self.rewrite(node))
-
-    def _node(self, node: ast.expr) -> ast.expr:
-        match node:
-            case ast.Constant(value=str() | int() | float() | bytes() | None):
-                return node
-            case ast.Name(id=name):
-                return self._name(name)
-            case ast.Compare(ops=ops) if all(isinstance(op, _OPERATORS) for op in ops):
-                return self._compare(node)
-            case ast.BoolOp():
-                return ast.BoolOp(node.op, [self._node(value) for value in node.values])
-            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name not in self.bindings:
-                constant = self.sources.attribute(self.source, name, attribute)
-                if constant is not None and name not in self.local:
-                    return self._constant(constant[0])
-            case ast.BinOp(op=ast.Add()) if _is_literal(node.left) or _is_literal(node.right):
-                # Adding anything else up could double a text again and again.
-                return ast.BinOp(self._node(node.left), node.op, self._node(node.right))
-            case ast.UnaryOp(op=ast.Not() | ast.USub()):
-                return ast.UnaryOp(node.op, self._node(node.operand))
-            case ast.IfExp():
-                return ast.IfExp(self._node(node.test), self._node(node.body), self._node(node.orelse))
-            case ast.Tuple() | ast.List() | ast.Set():
-                return type(node)(
-                    [self._node(item) for item in node.elts], *([ast.Load()] * (not isinstance(node, ast.Set)))
-                )
-            case ast.Dict():
-                return self._dict(node)
-            case ast.Subscript():
-                return self._subscript(node)
-            case ast.Call():
-                return self._call(node)
-            case ast.GeneratorExp() | ast.ListComp() | ast.SetComp():
-                return self._comprehension(node)
-        raise Unknown
-
-    def _name(self, name: str) -> ast.expr:
-        if name in self.local:
-            return ast.Name(name, ast.Load())
-        variable = self.bindings.get(name)
-        if variable is not None:
-            if variable.expression is None:
-                raise Unknown  # the event itself, or something known by its truth only
-            self.constants |= variable.expression.constants
-            self.fields |= variable.expression.fields
-            return variable.expression.node
-        constant = self.sources.constant(self.source, name)
-        if constant is None:
-            raise Unknown
-        return self._constant(constant[0])
-
-    def _constant(self, value: Any) -> ast.expr:
-        name = f"_c{id(value):x}"
-        self.constants[name] = value
-        return ast.Name(name, ast.Load())
-
-    def _dict(self, node: ast.Dict) -> ast.expr:
-        """An empty mapping, or one of fixed texts, in which a lambda is only something true."""
-        if not node.keys:
-            return node
-        found: dict[str, Any] = {}
-        for key, value in zip(node.keys, node.values, strict=True):
-            if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
-                raise Unknown
-            if isinstance(value, ast.Constant):
-                found[key.value] = value.value
-            elif isinstance(value, ast.Lambda):
-                found[key.value] = _Something()
-            else:
-                raise Unknown
-        return self._constant(found)
-
-    def _compare(self, node: ast.Compare) -> ast.expr:
-        if len(node.ops) == 1 and isinstance(node.ops[0], ast.In | ast.NotIn) and self._is_event(node.comparators[0]):
-            key = self._key(node.left)
-            present = ast.IsNot() if isinstance(node.ops[0], ast.In) else ast.Is()
-            return ast.Compare(self._field(Field((key,))), [present], [ast.Name("_Absent_", ast.Load())])
-        if len(node.ops) == 1 and isinstance(node.ops[0], ast.In | ast.NotIn):
-            keys = self._keys_of(node.comparators[0])
-            if keys is not None:
-                return ast.Compare(self._node(node.left), node.ops, [keys])
-        return ast.Compare(self._node(node.left), node.ops, [self._node(item) for item in node.comparators])
-
-    def _keys_of(self, node: ast.expr) -> ast.expr | None:
-        """`NAMES` or `NAMES.keys()`, of which only the keys matter, as a set."""
-        match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="keys"), args=[], keywords=[]):
-                pass
-            case ast.Name(id=name):
-                pass
-            case _:
-                return None
-        if name in self.bindings or name in self.local:
-            return None
-        keys = self.sources.keys(self.source, name)
-        return None if keys is None else self._constant(keys[0])
-
-    def _subscript(self, node: ast.Subscript) -> ast.expr:
-        if self._is_event(node.value):
-            return _call("_item_", self._field(Field((self._key(node.slice),))))
-        if isinstance(node.slice, ast.Slice):
-            bounds = [None if part is None else self._node(part) for part in (node.slice.lower, node.slice.upper)]
-            if node.slice.step is not None:
-                raise Unknown
-            return ast.Subscript(self._node(node.value), ast.Slice(*bounds), ast.Load())
-        return ast.Subscript(self._node(node.value), self._node(node.slice), ast.Load())
-
-    # --- calls
-
-    def _call(self, node: ast.Call) -> ast.expr:
-        if isinstance(node.func, ast.Attribute):
-            method = node.func.attr
-            if self._is_event(node.func.value):
-                return self._fetch(method, node)
-            chain = self._chain(node)
-            if chain is not None:
-                return chain
-            if method not in _PURE_METHODS or node.keywords:
-                raise Unknown
-            arguments = [self._node(argument) for argument in node.args]
-            return ast.Call(ast.Attribute(self._node(node.func.value), method, ast.Load()), arguments, [])
-        if isinstance(node.func, ast.Name) and not node.keywords:
-            if node.func.id in _PURE_BUILTINS and is_builtin(self.source, node.func.id):
-                return self._builtin(node.func.id, node.args)
-            if not node.args and node.func.id not in self.bindings:
-                return self._written_out(node.func.id)
-        raise Unknown
-
-    def _written_out(self, name: str) -> ast.expr:
-        """The value of a function that does nothing but return a constant."""
-        called = self.sources.function(self.source, name)
-        if called is None or called[1].args.args or called[1].args.kwonlyargs:
-            raise Unknown
-        body = [part for part in called[1].body if not _is_docstring(part)]
-        if len(body) != 1 or not isinstance(body[0], ast.Return) or body[0].value is None:
-            raise Unknown
-        constant = Rewriter(self.sources, called[0], {}).rewrite(body[0].value)
-        self.constants |= constant.constants
-        return constant.node
-
-    def _chain(self, node: ast.Call) -> ast.expr | None:
-        """`event.get("a", {}).get("b", default)`: one field, with two ways to be missing and one to raise."""
-        links: list[ast.Call] = []
-        here: ast.expr = node
-        while isinstance(here, ast.Call) and isinstance(here.func, ast.Attribute) and here.func.attr == "get":
-            links.insert(0, here)
-            here = here.func.value
-        if not self._is_event(here) or any(link.keywords for link in links):
-            return None
-        if not all(_is_empty_dict(link.args[1:]) for link in links[:-1]) or not 1 <= len(node.args) <= 2:
-            return None
-        field = Field(tuple(self._key(link.args[0]) for link in links), how="chain")
-        return self._or_default(self._field(field), "_Absent_", node.args[1] if len(node.args) == 2 else None)
-
-    def _builtin(self, name: str, arguments: list[ast.expr]) -> ast.expr:
-        if name not in _PURE_BUILTINS or name in self.bindings or not is_builtin(self.source, name):
-            raise Unknown
-        if name == "isinstance":
-            value, types = arguments
-            return ast.Call(self._constant(isinstance), [self._node(value), self._types(types)], [])
-        return ast.Call(self._constant(_PURE_BUILTINS[name]), [self._node(item) for item in arguments], [])
-
-    def _types(self, node: ast.expr) -> ast.expr:
-        names = node.elts if isinstance(node, ast.Tuple) else [node]
-        found = []
-        for name in names:
-            if not isinstance(name, ast.Name) or name.id not in _TYPES or not is_builtin(self.source, name.id):
-                raise Unknown
-            found.append(self._constant(_TYPES[name.id]))
-        return ast.Tuple(list(found), ast.Load())
-
-    def _fetch(self, method: str, node: ast.Call) -> ast.expr:
-        """`event.get`, `deep_get` and `udm`, with the default put in where the value is missing."""
-        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-        if method == "get" and 1 <= len(node.args) <= 2 and keywords.keys() <= {"default"}:
-            default = node.args[1] if len(node.args) == 2 else keywords.get("default")
-            return self._or_default(self._field(Field((self._key(node.args[0]),))), "_Absent_", default)
-        if method == "deep_get" and node.args and keywords.keys() <= {"default"}:
-            keys = tuple(self._key(argument) for argument in node.args)
-            default = keywords.get("default")
-            if default is not None and not isinstance(default, ast.Constant) and not _is_empty(default):
-                raise Unknown  # a mapping as default is looked into
-            field = self._field(Field(keys))
-            if len(keys) == 1:  # the same field as get's, where missing and null come to the same
-                field = ast.IfExp(_is(field, "_Absent_"), ast.Constant(None), field)
-            return self._or_default(field, None, default)
-        if method == "udm" and len(node.args) == 1 and keywords.keys() <= {"default"}:
-            standard = self._field(Field((self._key(node.args[0]),), how="udm"))
-            return self._or_default(standard, "_Absent_", keywords.get("default"))
-        raise Unknown
-
-    def _or_default(self, field: ast.expr, missing: str | None, default: ast.expr | None) -> ast.expr:
-        value = ast.Constant(None) if default is None else self._node(default)
-        if missing is None and default is None:
-            return field
-        return ast.IfExp(_is(field, missing), value, field)
-
-    def _field(self, field: Field) -> ast.expr:
-        self.fields.add(field)
-        return ast.Name(_VALUE, ast.Load())
-
-    def _key(self, node: ast.expr) -> str:
-        if isinstance(node, ast.Name) and node.id not in self.bindings and node.id not in self.local:
-            constant = self.sources.constant(self.source, node.id)
-            if constant is not None and type(constant[0]) is str:
-                return constant[0]
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            return node.value
-        raise Unknown
-
-    def _is_event(self, node: ast.expr) -> bool:
-        return (
-            isinstance(node, ast.Name) and node.id not in self.local and self.bindings.get(node.id) is Variable.EVENT
-        )
-
-    def _comprehension(self, node: ast.GeneratorExp | ast.ListComp | ast.SetComp) -> ast.expr:
-        """One loop over a constant: in proportion to the value it stays."""
-        if len(node.generators) != 1 or not isinstance(node.generators[0].target, ast.Name):
-            raise Unknown
-        loop = node.generators[0]
-        assert isinstance(loop.target, ast.Name)
-        fields = self.fields
-        self.fields = set()
-        over = self._node(loop.iter)
-        if self.fields or loop.is_async or loop.target.id in self.local or loop.target.id in self.bindings:
-            raise Unknown
-        self.fields = fields
-        self.local.add(loop.target.id)
-        try:
-            element = self._node(node.elt)
-            tests = [self._node(test) for test in loop.ifs]
-        finally:
-            self.local.discard(loop.target.id)
-        return type(node)(element, [ast.comprehension(loop.target, over, tests, 0)])
-
-
-def _is_empty(node: ast.expr) -> bool:
-    return (isinstance(node, ast.Dict) and not node.keys) or (isinstance(node, ast.List) and not node.elts)
-
-
-def _is_literal(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def _is_docstring(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def _is_empty_dict(arguments: list[ast.expr]) -> bool:
-    return len(arguments) == 1 and isinstance(arguments[0], ast.Dict) and not arguments[0].keys
-
-
-def _is(node: ast.expr, what: str | None) -> ast.expr:
-    right: ast.expr = ast.Constant(None) if what is None else ast.Name(what, ast.Load())
-    return ast.Compare(node, [ast.Is()], [right])
-
-
-def _call(name: str, argument: ast.expr) -> ast.expr:
+def call(name: str, argument: ast.expr) -> ast.expr:
+    """The call of one of the functions that every expression can see."""
     return ast.Call(ast.Name(name, ast.Load()), [argument], [])
-
-
-# --- which texts an expression tells apart
 
 
 def _told_apart(node: ast.expr, constants: Mapping[str, Any]) -> frozenset[str] | None:
@@ -497,7 +173,7 @@ def _is_value(node: ast.expr) -> bool:
     """Whether the node is the field's value, perhaps with a constant in place of a missing one."""
     match node:
         case ast.Name(id=name):
-            return name == _VALUE
+            return name == VALUE
         case ast.IfExp(
             test=ast.Compare(
                 left=left, ops=[ast.Is()], comparators=[ast.Name(id="_Absent_") | ast.Constant(value=None)]

@@ -20,7 +20,7 @@ from ingestd.detections import guards
 from ingestd.detections.datamodels import DataModel
 from ingestd.detections.event import PantherEvent
 from ingestd.detections.expressions import Field
-from ingestd.detections.guards import Formula, Projection
+from ingestd.detections.formulas import ODD, TRUE, Asks, Formula, Projection, atoms, odd_fields
 from ingestd.detections.immutable import Absent, ImmutableCaseInsensitiveDict, ImmutableList
 from ingestd.detections.load import DetectionSet
 from ingestd.detections.runnable import Runnable
@@ -44,7 +44,7 @@ class Left(NamedTuple):
     kept: int
     """Five sets beside each other, so that one operation joins them all: the rules not ruled out if nothing odd is
     true of any other field; of a telling field, and the others can be fetched; of a telling field; if only the others
-    can be fetched; and in any case (`guards.Said`)."""
+    can be fetched; and in any case (`formulas.Said`)."""
     odd: int
     """Rules of which something odd is true for this value."""
     failed: int = 0
@@ -58,7 +58,7 @@ def analyse_all(detections: DetectionSet) -> dict[str, Formula]:
     for name, runnable in detections.runnables.items():
         if runnable.module is not None and runnable.detection.kind == "rule":
             formula = guards.analyse(sources, sources.by_name[runnable.module.__name__])
-            if formula is not guards.TRUE:
+            if formula is not TRUE:
                 found[name] = formula
     return found
 
@@ -144,7 +144,7 @@ class Plan:
 
     def _other_fields(self, doubtful: int) -> tuple[_Index, ...]:
         fields = frozenset[Field]().union(
-            *(guards.odd_fields(self._formulas[number], self._safe) for number in _members(doubtful))
+            *(odd_fields(self._formulas[number], self._safe) for number in _members(doubtful))
         )
         if len(self._others) >= _MAX_PLANS:
             self._others.clear()
@@ -242,10 +242,8 @@ class _Index:
         """The rules that do more with the value than compare it or ask for its truth."""
         bits = 0
         for number, formula in enumerate(formulas):
-            for atom in guards.atoms(formula, self.field):
-                if atom.asks in guards.ODD and not (
-                    atom.asks is guards.Asks.RAISES and atom.expression.takes_anything
-                ):
+            for atom in atoms(formula, self.field):
+                if atom.asks in ODD and not (atom.asks is Asks.RAISES and atom.expression.takes_anything):
                     bits |= 1 << number
         return bits
 
@@ -276,7 +274,7 @@ class _Texts(dict[str, Left]):
         self._named: frozenset[str] = frozenset()
         self._looking = 0
         for number, formula in enumerate(formulas):
-            for atom in guards.atoms(formula, index.field):
+            for atom in atoms(formula, index.field):
                 told = atom.expression.tells_apart()
                 if told is None:
                     self._looking |= 1 << number
