@@ -16,6 +16,7 @@ import typer
 from ingestd.cli import (
     alerts,
     config_schema,
+    doctor,
     healthcheck,
     init,
     parse,
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.command("run")(run.command)
 app.command("validate")(validate.command)
+app.command("doctor")(doctor.command)
 app.command("test")(test.command)
 app.command("parse")(parse.command)
 app.command("query")(query.command)

@@ -1,8 +1,8 @@
 """Secrets by reference: the configuration says where a secret is, never what it is.
 
 `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` (systemd's `$CREDENTIALS_DIRECTORY`), `{aws_secret: NAME#KEY}`,
-`{aws_parameter: NAME}`. A secret manager is one more row of `RESOLVERS`. A secret is read each time it is resolved, so
-that a rotated one is picked up without a restart; it is never kept here, printed, logged or sent to a child.
+`{aws_parameter: NAME}`. A secret manager is one more row of `RESOLVERS`. A secret is read each time it is resolved,
+so that a rotated one is picked up without a restart; it is never kept here, printed, logged or sent to a child.
 """
 
 from __future__ import annotations

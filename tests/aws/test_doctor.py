@@ -1,0 +1,70 @@
+"""`ingestd doctor` on a queue and a bucket: each permission tried, the missing one named."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.aws.proxy import Proxy, Refuse, in_front_of
+from tests.aws.servers import CREDENTIALS, Aws
+from tests.aws.site import Site
+
+
+@pytest.fixture
+async def proxy(ministack: Aws) -> AsyncIterator[Proxy]:
+    """A proxy before the main server."""
+    async with in_front_of(ministack.url) as made:
+        yield made
+
+
+async def doctor(folder: Path, *arguments: str) -> tuple[int, list[dict[str, object]]]:
+    """Exit code and rows of `ingestd doctor`."""
+    import asyncio
+
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ingestd", "doctor", "-c", "ingestd.yml", "--json", *arguments),
+        stdout=subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, **CREDENTIALS},
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, [json.loads(line) for line in out.splitlines()]
+
+
+async def test_all_is_well(ministack: Aws, tmp_path: Path) -> None:
+    """One row per action, and code 0."""
+    bucket, queue = ministack.bucket(), ministack.queue()
+    ministack.put(bucket, "AWSLogs/a", b"x")
+    Site(tmp_path, ministack, queue, ministack.queue())
+    code, rows = await doctor(tmp_path, f"s3://{bucket}/AWSLogs/")
+    assert (code, [row for row in rows if not row["ok"]]) == (0, [])
+    assert any(f"read s3://{bucket}/AWSLogs/a" in str(row["check"]) for row in rows)
+    assert not (tmp_path / "state.db").exists()
+
+
+async def test_the_missing_action_is_named(ministack: Aws, proxy: Proxy, tmp_path: Path) -> None:
+    """For the queue and for the objects, and code 1."""
+    bucket, queue = ministack.bucket(), ministack.queue()
+    ministack.put(bucket, "a", b"x")
+    Site(tmp_path, ministack, queue, ministack.queue(), endpoint=proxy.url)
+    denied = {"sqs DeleteMessage", "s3 GET"}
+    proxy.rule = lambda seen: (
+        Refuse(403, "AccessDenied") if seen.operation in denied and "list-type" not in seen.path else None
+    )
+    code, rows = await doctor(tmp_path, f"s3://{bucket}")
+    assert code == 1
+    assert {row["missing_permission"] for row in rows if not row["ok"]} == {"sqs:DeleteMessage", "s3:GetObject"}
+
+
+async def test_a_server_that_is_not_there_is_told(ministack: Aws, tmp_path: Path) -> None:
+    """Every check fails with the reason; no traceback."""
+    Site(tmp_path, ministack, "http://127.0.0.1:9/1/q", "http://127.0.0.1:9/1/d", endpoint="http://127.0.0.1:9")
+    code, rows = await doctor(tmp_path)
+    assert code == 1
+    assert all(not row["ok"] and "127.0.0.1:9" in str(row["detail"]) for row in rows)
