@@ -147,7 +147,12 @@ class Pipeline:
         task = asyncio.create_task(self._deliver_or_fail(delivery))
         self._reading.add(task)
         self._deliveries.add(task)
-        task.add_done_callback(self._deliveries.discard)
+        task.add_done_callback(self._delivered)
+
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        self._deliveries.discard(task)
+        self._reading.discard(task)  # cancelled before it began
+        self._room.set()
 
     async def _deliver_or_fail(self, delivery: Delivery) -> None:
         try:

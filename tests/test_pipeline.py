@@ -1,0 +1,255 @@
+"""The path of a source on the in-memory source and store: what becomes of messages, whatever their objects do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ingestd.alerts.recorder import Alerts
+from ingestd.alerts.routing import Routing
+from ingestd.holding import Holding
+from ingestd.lake.files import LocalFiles
+from ingestd.lake.writer import Writer, WriterSettings
+from ingestd.ledger import Ledger
+from ingestd.model import Delivery
+from ingestd.pipeline import Keeper, Pipeline
+from ingestd.reading import Shared
+from ingestd.sources.memory import Config, MemorySource
+from ingestd.state.memory import MemoryState
+from ingestd.stores.memory import MemoryStore
+from ingestd.telemetry.health import Health
+from ingestd.workers.serial import SerialExecutor
+from ingestd.workers.settings import CodeSpec, PoolSettings
+from tests.proofs import checker, hostile
+
+BUCKET = "logs"
+
+
+class House:
+    """Everything that a pipeline needs, in one process: only the lake is on the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lake = folder / "lake"
+        self.source = MemorySource("queue")
+        self.store = MemoryStore()
+        self.state = MemoryState()
+        self.health = Health()
+
+    async def open(self) -> None:
+        """Build the rooms."""
+        self.ledger = await Ledger.open(self.state, None)
+        settings = WriterSettings(rotate_secs=3600.0)  # commits only when something asks for one
+        self.writer = Writer(settings, LocalFiles(self.lake), self.ledger)
+        keeper = Keeper(Alerts(self.state, Routing()), self.writer, self.health)
+        self.pool = SerialExecutor(PoolSettings(workers=1), keeper.keep)
+        await self.pool.start(CodeSpec())
+        self.shared = Shared(
+            stores={"memory": self.store},
+            ledger=self.ledger,
+            pool=self.pool,
+            writer=self.writer,  # type: ignore[arg-type]
+        )
+
+    def pipeline(self, **options: object) -> Pipeline:
+        """A pipeline of the source."""
+        route = {"log_types": ["AWS.CloudTrail"]}
+        config = Config.model_validate({"type": "memory", "routes": [route], **options})
+        component = self.health.component("source", "queue")
+        return Pipeline(self.source, config, self.shared, component, reading_limit=8)
+
+    def announce(self, *keys: str, missing: tuple[str, ...] = ()) -> None:
+        """One message that names these objects, each of which holds one event, and some that are not there."""
+        for key in keys:
+            self.store.put(BUCKET, key, json.dumps(hostile.record(key)).encode() + b"\n")
+        objects = [{"store": "memory", "bucket": BUCKET, "key": key} for key in (*missing, *keys)]
+        self.source.put(json.dumps({"objects": objects}).encode())
+
+    async def events(self) -> Counter[str]:
+        """Event ids in the lake."""
+        await self.writer.flush()
+        return Counter(str(row[0]) for row in checker.parquet_rows(self.lake, "events", ["eventID"]))
+
+    async def rejects(self) -> list[str]:
+        """Reasons in the table of rejects."""
+        await self.writer.flush()
+        return [str(row[0]) for row in checker.parquet_rows(self.lake, "rejects", ["reason"])]
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.writer.close()
+        await self.pool.close()
+        await self.ledger.close()
+        await self.state.close()
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> AsyncIterator[House]:
+    """An open path."""
+    made = House(tmp_path)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def _drained(pipeline: Pipeline) -> None:
+    await asyncio.wait_for(pipeline.run(once=True), 60)
+    await pipeline.drain(time.monotonic(), time.monotonic() + 10)
+
+
+async def test_each_message_is_acknowledged_once_its_event_is_in_the_lake(path: House) -> None:
+    """The plain case."""
+    path.announce("a")
+    path.announce("b")
+    await _drained(path.pipeline())
+    assert await path.events() == Counter(["a", "b"])
+    assert path.source.messages == {}
+
+
+async def test_holding_all_that_may_be_held_commits_instead_of_waiting(path: House) -> None:
+    """More messages than `max_held`, and no rotation in sight."""
+    for number in range(30):
+        path.announce(f"e{number}")
+    await _drained(path.pipeline(max_held=4))
+    assert sum((await path.events()).values()) == 30
+    assert path.source.messages == {}
+
+
+async def test_the_same_object_in_two_messages_is_read_once(path: House) -> None:
+    """Both messages are acknowledged."""
+    path.source.deliver_twice = True
+    path.announce("a")
+    path.announce("a")
+    await _drained(path.pipeline())
+    assert await path.events() == Counter(["a"])
+    assert path.store.opened.count("a") <= 2
+    assert path.source.messages == {}
+
+
+async def test_a_message_with_a_missing_object_is_finished_after_the_others_are_durable(path: House) -> None:
+    """The reject tells of the missing one; nothing of the others is lost."""
+    path.announce("a", "b", missing=("gone",))
+    await _drained(path.pipeline())
+    assert await path.events() == Counter(["a", "b"])
+    assert await path.rejects() == ["not_found"]
+    assert path.source.messages == {}
+
+
+async def test_a_message_with_a_missing_object_comes_again_while_another_may_yet_be_read(path: House) -> None:
+    """A passing failure beside a permanent one: the message is not finished by the permanent one."""
+    path.announce("a", missing=("gone",))
+    path.store.cut_after["a"] = 0
+    path.source.clock = (clock := _Clock())
+    pipeline = path.pipeline()
+    running = asyncio.create_task(pipeline.run())
+    await _until(lambda: path.store.opened.count("a") == 1 and pipeline.held == 0)
+    assert len(path.source.messages) == 1
+    clock.now += 600
+    path.source.put(b"not a notice")  # wakes the receiver
+    await _until(lambda: not path.source.messages)
+    assert await path.events() == Counter(["a"])
+    pipeline.stop()
+    await running
+    await pipeline.drain(time.monotonic(), time.monotonic() + 10)
+    assert sorted(await path.rejects()) == ["not_found", "unknown_message"]
+
+
+async def test_a_message_that_no_one_understands_is_set_aside_with_its_reject(path: House) -> None:
+    """The row is committed before the message goes; by policy to the dead letters."""
+    path.source.put(b"who are you?")
+    await _drained(path.pipeline())
+    assert await path.rejects() == ["unknown_message"]
+    assert [reason for _, reason, _ in path.source.dead_letters] == ["unknown_message"]
+
+
+async def test_a_message_that_no_one_understands_may_be_acknowledged_instead(path: House) -> None:
+    """`on_unknown: ack`."""
+    path.source.put(b"who are you?")
+    await _drained(path.pipeline(on_unknown="ack"))
+    assert await path.rejects() == ["unknown_message"]
+    assert path.source.dead_letters == []
+    assert path.source.messages == {}
+
+
+async def test_a_refused_object_is_a_reject_and_a_dead_letter(path: House) -> None:
+    """A permanent refusal is not repeated."""
+    path.announce("secret")
+    path.store.forbidden.add("secret")
+    await _drained(path.pipeline())
+    assert await path.rejects() == ["forbidden"]
+    assert [reason for _, reason, _ in path.source.dead_letters] == ["forbidden"]
+
+
+async def test_a_source_that_cannot_be_asked_for_a_moment_is_not_taken_for_empty(path: House) -> None:
+    """`run --once` goes on."""
+    path.announce("a")
+    path.source.fail_next["receive"] = 1
+    await _drained(path.pipeline())
+    assert await path.events() == Counter(["a"])
+
+
+async def test_acknowledging_is_repeated_until_it_succeeds(path: House) -> None:
+    """The queue refuses twice."""
+    path.announce("a")
+    path.source.fail_next["ack"] = 2
+    await _drained(path.pipeline())
+    assert path.source.acked == ["m1"]
+
+
+async def test_a_drain_commits_and_acknowledges_what_was_read_without_waiting_for_its_deadline(path: House) -> None:
+    """Nothing would ask for the commit otherwise: rotation is an hour away."""
+    pipeline = path.pipeline()
+    running = asyncio.create_task(pipeline.run())
+    path.announce("a")
+    await _until(lambda: path.store.opened == ["a"] and pipeline.reading == 0)
+    pipeline.stop()
+    await running
+    began = time.monotonic()
+    assert await pipeline.drain(began + 600, began + 1200) == 0
+    assert await path.events() == Counter(["a"])
+    assert path.source.messages == {}
+
+
+async def test_leases_are_extended_when_half_of_them_has_passed() -> None:
+    """Not before; and a message lost to another consumer is let go."""
+    clock = _Clock()
+    source = MemorySource("queue", lease_secs=100, clock=clock)
+    freed: list[int] = []
+    holding = Holding(source, lambda: freed.append(1), clock=clock)
+    for _ in range(2):
+        source.put(b"x")
+    held = holding.take(await source.receive(10, 0.0))
+    clock.now += 40
+    await holding.extend_due()
+    assert {message.visible_at for message in source.messages.values()} == {held[0].lease_until}
+    clock.now += 20
+    await source.receive(10, 0.0)
+    await source.nack([held[0]])  # it goes to somebody else
+    (taken_by_other,) = [d for d in await source.receive(10, 0.0) if d.message_id == held[0].message_id]
+    assert isinstance(taken_by_other, Delivery)
+    await holding.extend_due()
+    assert len(holding) == 1
+    assert freed == [1]
+    assert source.messages[held[1].message_id].visible_at == clock.now + 100
+
+
+class _Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def _until(condition) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within a minute"
+        await asyncio.sleep(0.01)
