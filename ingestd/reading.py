@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -20,7 +21,6 @@ from ingestd.model import Identity, ObjectDone, ObjectRef, ObjectTask, Route
 from ingestd.routes import route_for
 from ingestd.stores.base import OpenObject, Store
 from ingestd.telemetry import occurrences
-from ingestd.workers.pool import Pool
 
 BUSY_SECS = 2.0
 """When to look again at an object that another daemon is reading."""
@@ -31,11 +31,18 @@ Commit = asyncio.Future[None]
 _task_numbers = itertools.count(1)
 
 
+class Executor(Protocol):
+    """What takes an object through a child: `workers.pool.Pool`, or `SerialExecutor` in this process."""
+
+    async def run(self, task: ObjectTask, read: Callable[[], AsyncIterator[bytes]]) -> ObjectDone:
+        """See `Pool.run`."""
+
+
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """What the pipelines of all sources share."""
 
     ledger: Ledger
-    pool: Pool
+    pool: Executor
     writer: Writer
     stores: Mapping[str, Store] = {}
     """Those of the source at hand: a message can name nothing else, such as a file of this machine."""

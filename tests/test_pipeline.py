@@ -53,7 +53,7 @@ class House:
             stores={"memory": self.store},
             ledger=self.ledger,
             pool=self.pool,
-            writer=self.writer,  # type: ignore[arg-type]
+            writer=self.writer,
         )
 
     def pipeline(self, **options: object) -> Pipeline:
