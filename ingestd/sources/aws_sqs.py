@@ -146,8 +146,9 @@ class SqsSource(Source):
     # --- what becomes of held messages ---
 
     async def extend(self, deliveries: Sequence[Delivery], lease_secs: float) -> list[Delivery]:
-        """See `Source`. No message is held beyond the 12 hours since it was received."""
+        """See `Source`. A message that was held for 12 hours is lost: SQS hands it out again."""
         now = self._clock()
+        deliveries = [delivery for delivery in deliveries if self._at_most(delivery, lease_secs, now) > 0]
         timeouts = [self._at_most(delivery, lease_secs, now) for delivery in deliveries]
         refused = await self._change_visibility(deliveries, timeouts)
         extended = []

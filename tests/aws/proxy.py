@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,7 +69,14 @@ class Ask:
     query: dict[str, str]
 
 
-Fault = Refuse | Cut | Ask
+@dataclass(frozen=True)
+class Hold:
+    """Ask the server only when this has happened."""
+
+    until: asyncio.Event
+
+
+Fault = Refuse | Cut | Ask | Hold
 Rule = Callable[[Seen], Fault | None]
 
 
@@ -104,6 +112,8 @@ class Proxy:
         fault = self._fault(seen)
         if isinstance(fault, Refuse):
             return _refusal(seen, fault)
+        if isinstance(fault, Hold):
+            await fault.until.wait()
         url = URL(self.target + seen.path, encoded=True)
         if isinstance(fault, Ask):
             url = url.extend_query(fault.query)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws.proxy import Cut, Fault, Refuse, Seen, in_front_of
+from tests.aws.proxy import Cut, Fault, Hold, Refuse, Seen, in_front_of
 from tests.aws.servers import Aws
 from tests.aws.site import Site
 from tests.proofs.hostile import record
@@ -79,3 +79,25 @@ def test_a_daemon_that_dies_loses_and_repeats_nothing(ministack: Aws, tmp_path: 
     assert site.events() == wanted
     assert site.rejects() == Counter()
     assert ministack.messages(dead_letters) == (0, 0)
+
+
+async def test_work_that_takes_ten_leases_is_done_once(ministack: Aws, tmp_path: Path) -> None:
+    """The lease is extended while the object is read, and no one else gets the message."""
+    bucket, queue, dead_letters = ministack.bucket(), ministack.queue(), ministack.queue()
+    ministack.notify_queue(bucket, queue)
+    ministack.put(bucket, "AWSLogs/a.json.gz", gzip.compress(json.dumps({"Records": [record("a")]}).encode()))
+    read_on = asyncio.Event()
+
+    async with in_front_of(ministack.url) as proxy:
+
+        def rule(seen: Seen) -> Fault | None:
+            if len(proxy.operations("sqs ChangeMessageVisibilityBatch")) == 20:  # at half a lease each
+                read_on.set()
+            return Hold(read_on) if seen.operation == "s3 GET" else None
+
+        proxy.rule = rule
+        site = Site(tmp_path / "site", ministack, queue, dead_letters, endpoint=proxy.url, lease_secs=1)
+        await asyncio.to_thread(site.drain)
+        assert len(proxy.operations("s3 GET")) == 1
+    assert site.events() == Counter(["a"])
+    assert ministack.messages(queue) == (0, 0)

@@ -141,6 +141,9 @@ async def test_no_lease_goes_beyond_twelve_hours_after_the_receive(aws: Aws, mad
     long_ago = msgspec.structs.replace(received, received_at=time.time() - 43_100)
     (extended,) = await source.extend([long_ago], 300)
     assert extended.lease_until <= long_ago.received_at + 43_200
+    too_long_ago = msgspec.structs.replace(received, received_at=time.time() - 43_200)
+    assert await source.extend([too_long_ago], 300) == []
+    assert aws.messages(queue) == (0, 1)
 
 
 async def test_a_lease_that_could_not_be_extended_now_is_not_lost(
