@@ -8,7 +8,7 @@ from typing import Final
 
 from ingestd.decode.block import Block, Damage, Fatal
 from ingestd.decode.codec import EndOfMember, Plain
-from ingestd.decode.compression import Unpacker
+from ingestd.decode.compression import MAGIC_BYTES, Unpacker
 from ingestd.decode.framing import HEAD_BYTES, Framer, Row, choose, problem_with
 from ingestd.decode.limits import Limits
 from ingestd.decode.text import BOM, looks_binary
@@ -42,7 +42,8 @@ class ObjectDecoder:
         self.plain_bytes = offset
         """Position in the plain stream."""
         self.tail_open = False
-        """After `finish`: the last record had no terminator and may go on when the object grows."""
+        """From the last block on: what took the last ordinal may go on when the object grows. A record without
+        a terminator, or the damage where the data was cut off."""
         self.failure: str | None = None
         self._limits = limits or Limits()
         self._framing = framing
@@ -107,7 +108,6 @@ class ObjectDecoder:
                 for piece in self._unpacker.finish():
                     yield from self._take(piece)
                 yield from self._end_document()
-                self.tail_open = self.tail_open and not self._unpacker.names
         except Fatal as fatal:
             yield from self._fail(fatal)
 
@@ -182,8 +182,9 @@ class ObjectDecoder:
         try:
             self._judge(final=True)
             if self._framer is not None and not self._skipping_member:
-                yield from self._numbered(self._framer.finish())
-                self.tail_open = self._framer.tail_open
+                for block in self._numbered(self._framer.finish()):
+                    self.tail_open = self._framer.tail_open and not self._unpacker.is_archive
+                    yield block
         except Fatal as fatal:
             yield from self._member_ends(fatal)
         self._begin_document()
@@ -210,6 +211,8 @@ class ObjectDecoder:
                 yield from self._end_document()
         except Fatal as sooner:
             fatal = sooner
+        # so few bytes may be the beginning of a mark that would have said what they are
+        self.tail_open = fatal.reason == "truncated" or self._stored < MAGIC_BYTES
         yield self._damage(fatal.reason, fatal.detail, fatal.payload, fatal.offset)
         self.failure = fatal.reason
         self._framer = None

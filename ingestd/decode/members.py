@@ -114,6 +114,8 @@ class MemberCodec:
 
     def _start_member(self, data: bytes, *, complete: bool) -> None:
         self._between = b""
+        if complete and any(magic.startswith(data) for magic in self._magics):
+            raise Fatal("truncated", f"the {self._name} data ends within the mark of its next part")
         if not data.startswith(self._magics):
             raise Fatal(
                 "trailing_garbage",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import random
 import tracemalloc
 from collections.abc import Iterator
 
 import pytest
+from backports import zstd
 
 from ingestd.decode import Limits, ObjectDecoder
 from ingestd.model import Framing
@@ -171,3 +174,31 @@ def test_random_objects_never_raise() -> None:
         data = rand.choice(magics) + rand.randbytes(rand.randrange(3000))
         result = read(data, AUTO, SMALL)
         assert result.all or not data.strip()
+
+
+_EVENTS = [{"eventID": f"event-{number}", "text": random.Random(number).randbytes(9).hex()} for number in range(30)]
+_ARRAY = json.dumps({"Records": _EVENTS}).encode()
+_LINES = b"".join(json.dumps(event).encode() + b"\n" for event in _EVENTS)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        _ARRAY,
+        gzip.compress(_ARRAY),
+        gzip.compress(_LINES),
+        gzip.compress(_LINES[:1500]) + gzip.compress(_LINES[1500:]),
+        zstd.compress(_LINES),
+        bz2.compress(_LINES),
+        lzma.compress(_ARRAY),
+    ],
+    ids=["array", "gzip-array", "gzip-lines", "gzip-members", "zstd-lines", "bz2-lines", "xz-array"],
+)
+def test_an_object_cut_anywhere_counts_as_the_whole_one_but_for_its_open_end(whole: bytes) -> None:
+    """What stands before the last ordinal of the half is the same in the whole, where the rest follows."""
+    everything = read(whole).records
+    assert len(everything) == len(_EVENTS)
+    for cut in range(1, len(whole)):
+        half = read(whole[:cut])
+        sure = half.all[:-1] if half.decoder.tail_open else half.all
+        assert sure == everything[: len(sure)], (cut, half.reasons)
