@@ -111,7 +111,8 @@ class Clients:
         return self._clients[service]
 
     async def _make(self, service: str) -> Any:
-        from botocore.exceptions import BotoCoreError
+        require_sdk()
+        from botocore.exceptions import InvalidConfigError, PartialCredentialsError, ProfileNotFound
 
         try:
             if self._session is None:
@@ -123,9 +124,10 @@ class Clients:
                 config=_client_config(self._account),
             )
             return await self._closing.enter_async_context(client)
-        except BotoCoreError as error:
-            known = common_failure(error, f"{service}:*", f"the {service} client")
-            raise known or ConfigError([Problem(f"AWS {service}: {error}")]) from error
+        except (ProfileNotFound, InvalidConfigError, PartialCredentialsError, ValueError) as error:
+            raise ConfigError([Problem(f"AWS {service}: {error}")]) from error
+        except Exception as error:
+            raise failure(error, f"{service}:*", f"the {service} client") from error
 
     async def close(self) -> None:
         """Idempotent."""

@@ -12,7 +12,7 @@ import pytest
 from ingestd.cloud.aws import Account, Clients, Role
 from ingestd.config.aws import AwsConfig, RoleConfig
 from ingestd.config.secrets import Secret
-from ingestd.errors import Retryable
+from ingestd.errors import ConfigError, Retryable
 from tests.aws.proxy import Proxy, Refuse, in_front_of
 from tests.aws.servers import REGION, Aws
 
@@ -78,6 +78,21 @@ async def test_a_refused_role_names_the_permission(proxy: Proxy) -> None:
     clients = clients_with(proxy, Role(arn=ROLE))
     proxy.rule = lambda seen: Refuse(403, "AccessDenied") if seen.operation.startswith("sts") else None
     with pytest.raises(Retryable, match=f"{ROLE}.*sts:AssumeRole is missing"):
+        await list_queues(clients)
+    await clients.close()
+
+
+@pytest.mark.parametrize(
+    ("account", "says"),
+    [
+        (Account(region=REGION, profile="no-such"), "no-such"),
+        (Account(region=REGION, endpoint_url="http://"), "http://"),
+    ],
+)
+async def test_what_no_client_can_be_made_of_is_a_mistake_of_the_configuration(account: Account, says: str) -> None:
+    """Waiting does not help."""
+    clients = Clients(account)
+    with pytest.raises(ConfigError, match=says):
         await list_queues(clients)
     await clients.close()
 
