@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ingestd.errors import Permanent, Retryable
+from ingestd.errors import AttemptFailed, Permanent, Retryable
 
 
 class Signature(NamedTuple):
@@ -17,11 +17,13 @@ class Signature(NamedTuple):
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int
+    """Moves with permissions too, so that a file which may be read at last is looked at again."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> Signature:
         """Signature from a stat result."""
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def open_regular(path: str) -> tuple[int, os.stat_result]:
@@ -31,7 +33,7 @@ def open_regular(path: str) -> tuple[int, os.stat_result]:
     except FileNotFoundError as error:
         raise Permanent(f"{path}: no such file", reason="not_found") from error
     except PermissionError as error:
-        raise Permanent(f"{path}: this user may not read it", reason="forbidden") from error
+        raise AttemptFailed(f"{path}: this user may not read it", reason="forbidden") from error
     except OSError as error:
         raise Retryable(f"{path}: {error.strerror}") from error
     status = os.fstat(descriptor)

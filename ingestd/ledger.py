@@ -1,7 +1,7 @@
 """The ledger: which ordinals of which identity are committed, so that nothing is lost and nothing counted twice.
 
     claim ──► (prepare ──► commit ──► published) … ──► done
-      └─────► release | failed
+      └─────► release
 
 A daemon registers under an epoch, and holds a file lock where all daemons are on one host. Claims and prepared
 batches belong to the epoch. When the lock is free, or the lease has long run out, any other daemon ends the epoch:
@@ -49,8 +49,8 @@ class Ledger:
         self._member = member
         self._message_dedup_secs = message_dedup_secs
         self._clock = clock
-        self._held: dict[str, asyncio.Event] = {}
-        """What is claimed here, with the event of the claim's end."""
+        self._held: set[str] = set()
+        """What is claimed here."""
         self._unsure: set[str] = set()
         """What may be claimed in the state without being held, as an answer was lost: freed with the next renewal."""
         self._recent: Recent | None = None
@@ -84,7 +84,7 @@ class Ledger:
         try:
             await self._member.leave()
         finally:
-            self._let_go_of_all()
+            self._held.clear()
 
     @property
     def epoch(self) -> int:
@@ -94,17 +94,24 @@ class Ledger:
     # --- claims ---
 
     async def claim(
-        self, identity: str, *, source: str, url: str, may_grow: bool = False, grown_from: str | None = None
+        self,
+        identity: str,
+        *,
+        source: str,
+        url: str,
+        may_grow: bool = False,
+        stored_bytes: int = 0,
+        grown_from: str | None = None,
     ) -> Claim:
         """Ask for an object before reading it.
 
-        `may_grow` lets `growth` find the object by its URL later. `grown_from` is the identity (perhaps the same)
-        with whose content this one begins: what is committed of it counts for this one.
+        `may_grow` lets `growth` find the object by its URL later; `stored_bytes` is then its size. `grown_from` is
+        the identity (perhaps the same) with whose content this one begins: what is committed of it counts for this.
         """
         _check_identity(identity)
-        if identity in self._held:
+        if identity in self._held or grown_from in self._held:
             return Claim(status="busy", identity=identity)
-        self._held[identity] = asyncio.Event()
+        self._held.add(identity)
         granted = False
         try:
             wish = Wish(
@@ -113,6 +120,7 @@ class Ledger:
                 url=_printable(url),
                 epoch=self._member.epoch,
                 may_grow=may_grow,
+                stored_bytes=stored_bytes,
                 grown_from=grown_from,
             )
             answer = await self._claim(wish)
@@ -126,7 +134,7 @@ class Ledger:
             if granted:
                 self._unsure.discard(identity)
             else:
-                self._let_go(identity)
+                self._held.discard(identity)
         return answer if isinstance(answer, Claim) else Claim(status="busy", identity=identity)
 
     async def _claim(self, wish: Wish) -> Claim | Instance:
@@ -157,15 +165,9 @@ class Ledger:
                 self._recent = Recent().with_batches(batches_until_now, since, MESSAGES_REMEMBERED)
         return self._recent
 
-    async def wait(self, identity: str, timeout_secs: float) -> None:
-        """Until a claim held here on the identity has ended, or the time is over; then ask again."""
-        ended = self._held.get(identity) or asyncio.Event()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), timeout_secs)
-
     async def growth(self, url: str) -> Growth | None:
-        """What was read last at the URL of an object claimed with `may_grow`."""
-        row = await self._state.read(lambda tx: objects.newest_done_at(tx, _printable(url)))
+        """What was read last, in whole or in part, at the URL of an object claimed with `may_grow`."""
+        row = await self._state.read(lambda tx: objects.newest_at(tx, _printable(url)))
         return Growth(identity=row.identity, size=row.stored_bytes) if row and row.stored_bytes else None
 
     async def release(self, identity: str) -> None:
@@ -173,23 +175,10 @@ class Ledger:
         `Retryable`: what the state does not take now is freed with the next renewal of the lease."""
         if identity not in self._held:
             return
-        self._let_go(identity)
+        self._held.discard(identity)
         self._unsure.add(identity)
         with suppress(Retryable):
             await self._free_unsure([identity])
-
-    async def failed(self, identity: str, reason: str) -> int:
-        """End the claim because of the object's own failure, and count it; how many there are now."""
-        epoch, now, text = self._member.epoch, self._clock(), _printable(reason)
-        attempts = await self._state.transact(
-            lambda tx: objects.count_failure(tx, identity, epoch, reason=text, now=now)
-        )
-        self._let_go(identity)
-        return attempts
-
-    async def forget_attempts(self, identity: str) -> None:
-        """Count the object's failures from 0 again, for instance once its message is dead-lettered."""
-        await self._state.transact(lambda tx: objects.forget_failures(tx, identity))
 
     async def message_failed(self, source: str, message_id: str, reason: str) -> int:
         """Count a failed attempt of a message that names no object we could read; how many there are now."""
@@ -226,8 +215,7 @@ class Ledger:
         """
         now = self._clock()
         done = await self._state.transact(lambda tx: batches.commit(tx, batch_id, now))
-        for identity in done or ():
-            self._let_go(identity)
+        self._held.difference_update(done or ())
         return done is not None
 
     async def published(self, batch_id: str) -> None:
@@ -286,7 +274,7 @@ class Ledger:
     async def renew(self) -> None:
         """Extend the lease, free what was left claimed, end the epochs of daemons that died. Called regularly."""
         if not await self._member.renew():
-            self._let_go_of_all()
+            self._held.clear()
         await self._free_unsure(list(self._unsure))
         await self._member.end_the_dead()
 
@@ -301,14 +289,6 @@ class Ledger:
 
         await self._state.transact(work)
         self._unsure.difference_update(wanted)
-
-    def _let_go(self, identity: str) -> None:
-        if ended := self._held.pop(identity, None):
-            ended.set()
-
-    def _let_go_of_all(self) -> None:
-        for identity in list(self._held):
-            self._let_go(identity)
 
 
 def _printable(text: str) -> str:

@@ -128,6 +128,10 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     identity: str
     first: int
     end: int
+    framing: str | None = None
+    """The framing that counted them, so that a re-read counts alike when no more than this is committed."""
+    tail_open: bool = False
+    """The last of them may go on when the object grows."""
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +239,10 @@ class ObjectRange(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     identity: str
     first: int
     end: int
+    framing: str | None = None
+    """The framing that counted them."""
+    tail_open: bool = False
+    """The last of the object's ordinals in the batch may go on when the object grows."""
 
 
 class FinishedObject(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -113,6 +113,7 @@ class Reading:
             source=self._source,
             url=opened.ref.url,
             may_grow=self._store(opened.ref).objects_grow,
+            stored_bytes=opened.size or 0,
             grown_from=opened.grown_from,
         )
         if claim.status == "done":

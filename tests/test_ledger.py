@@ -142,29 +142,6 @@ async def test_a_claim_whose_answer_was_lost_blocks_nobody(
     assert (await claim(other, A)).status == "granted"
 
 
-async def test_failures_are_counted_across_restarts(ledger: Ledger, open_ledger: OpenLedger) -> None:
-    """Each failure ends the claim and is counted until it is forgotten."""
-    for expected in (1, 2):
-        await claim(ledger, A)
-        assert await ledger.failed(A, "bad gzip \ud800") == expected
-    await ledger.close()
-    other = await open_ledger()
-    answer = await claim(other, A)
-    assert (answer.status, answer.attempts) == ("granted", 2)
-    await other.release(A)
-    await other.forget_attempts(A)
-    assert (await claim(other, A)).attempts == 0
-
-
-async def test_a_failure_is_counted_once_however_often_it_is_told(ledger: Ledger, state: MemoryState) -> None:
-    """When the answer is lost, telling again counts nothing more."""
-    await claim(ledger, A)
-    state.fail_after_commit = 1
-    with pytest.raises(Retryable):
-        await ledger.failed(A, "bad gzip")
-    assert await ledger.failed(A, "bad gzip") == 1
-
-
 async def test_messages_that_name_no_object_are_counted_too(ledger: Ledger) -> None:
     """By source and message id, until forgotten."""
     assert [await ledger.message_failed("trail", "m1", "not JSON") for _ in range(3)] == [1, 2, 3]
@@ -178,23 +155,6 @@ async def test_an_identity_that_is_no_unicode_is_refused(ledger: Ledger) -> None
     with pytest.raises(Permanent) as raised:
         await claim(ledger, "s3://bucket/\ud800#e")
     assert raised.value.reason == "bad_name"
-
-
-async def test_waiting_for_a_claim_ends_with_it(ledger: Ledger) -> None:
-    """Whoever found the object busy is woken when the claim ends, by release or by commit."""
-    for end in ("release", "commit"):
-        await claim(ledger, A)
-        waiting = asyncio.ensure_future(ledger.wait(A, 60.0))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        await (ledger.release(A) if end == "release" else commit(ledger, plan("b", (A, 0, 3), finished={A: 3})))
-        await asyncio.wait_for(waiting, 10.0)
-
-
-async def test_waiting_ends_with_the_timeout(ledger: Ledger) -> None:
-    """Nobody here holds it: then the time decides."""
-    await ledger.wait(A, 0.001)
-    assert (await claim(ledger, A)).status == "granted"
 
 
 # --- batches ---
@@ -325,7 +285,7 @@ async def test_a_grown_object_goes_on_where_it_was_left(ledger: Ledger) -> None:
     await commit(ledger, plan("b1", (old, 0, 7), finished={old: 7}))
     assert await ledger.growth(url) == Growth(identity=old, size=700)
     answer = await ledger.claim(new, source="inbox", url=url, may_grow=True, grown_from=old)
-    assert (answer.skip, answer.first_ordinal, answer.offset) == (((0, 7),), 7, 700)
+    assert answer.skip == ((0, 7),)
     assert answer.framing == "lines"
     await commit(ledger, plan("b2", (new, 7, 9), finished={new: 9}))
     assert (await ledger.claim(new, source="inbox", url=url)).status == "done"
@@ -333,7 +293,7 @@ async def test_a_grown_object_goes_on_where_it_was_left(ledger: Ledger) -> None:
 
 
 async def test_a_grown_object_that_was_interrupted_goes_on_too(ledger: Ledger) -> None:
-    """Committed ordinals of both are skipped, and reading begins where the finished one ended."""
+    """Committed ordinals of both are skipped."""
     old, new = "file:/in/a.log#1", "file:/in/a.log#2"
     await claim(ledger, old)
     await commit(ledger, plan("b1", (old, 0, 7), finished={old: 7}))
@@ -341,7 +301,7 @@ async def test_a_grown_object_that_was_interrupted_goes_on_too(ledger: Ledger) -
     await commit(ledger, plan("b2", (new, 7, 8)))
     await ledger.release(new)
     answer = await ledger.claim(new, source="inbox", url="u", grown_from=old)
-    assert (answer.skip, answer.first_ordinal, answer.offset) == (((0, 8),), 7, 700)
+    assert answer.skip == ((0, 8),)
 
 
 async def test_an_object_that_grows_under_its_identity_is_opened_again(ledger: Ledger) -> None:
@@ -350,7 +310,7 @@ async def test_an_object_that_grows_under_its_identity_is_opened_again(ledger: L
     await commit(ledger, plan("b1", (A, 0, 7), finished={A: 7}))
     assert (await claim(ledger, A)).status == "done"
     answer = await ledger.claim(A, source="trail", url="u", grown_from=A)
-    assert (answer.status, answer.first_ordinal, answer.offset) == ("granted", 7, 700)
+    assert (answer.status, answer.skip) == ("granted", ((0, 7),))
     await commit(ledger, plan("b2", (A, 7, 8)))
     await ledger.release(A)
     assert (await claim(ledger, A)).status == "granted"
@@ -365,17 +325,6 @@ async def test_a_grown_object_waits_for_the_reader_of_the_old_one(ledger: Ledger
     assert (await other.claim(B, source="trail", url="u", grown_from=A)).status == "busy"
 
 
-async def test_a_compressed_object_that_grew_is_read_from_its_start(ledger: Ledger) -> None:
-    """There is no place in its bytes to go on at: its committed ordinals are skipped instead."""
-    await ledger.claim(A, source="trail", url="u", may_grow=True)
-    finished = FinishedObject(identity=A, records=7, framing="lines", compression="gzip", stored_bytes=700)
-    ranges = (ObjectRange(identity=A, first=0, end=7),)
-    await commit(ledger, BatchPlan(batch_id="b", ranges=ranges, finished=(finished,)))
-    assert await ledger.growth("u") == Growth(identity=A, size=700)
-    answer = await ledger.claim(B, source="trail", url="u", grown_from=A)
-    assert (answer.skip, answer.first_ordinal, answer.offset) == (((0, 7),), 0, 0)
-
-
 async def test_a_last_record_without_a_terminator_is_read_again_when_the_object_grows(ledger: Ledger) -> None:
     """What was appended may have continued it: as a whole it is another record, of the grown identity."""
     await ledger.claim(A, source="trail", url="u", may_grow=True)
@@ -384,7 +333,47 @@ async def test_a_last_record_without_a_terminator_is_read_again_when_the_object_
     await commit(ledger, BatchPlan(batch_id="b", ranges=ranges, finished=(finished,)))
     answer = await ledger.claim(B, source="trail", url="u", grown_from=A)
     assert answer.skip == ((0, 6),)
-    assert answer.tail_open
+
+
+async def test_what_was_read_in_part_goes_on_when_the_object_grows(ledger: Ledger) -> None:
+    """A daemon died in the middle: what it had committed of the shorter content counts for the longer one."""
+    await ledger.claim(A, source="inbox", url="u", may_grow=True, stored_bytes=700)
+    assert await ledger.growth("u") is None
+    part = ObjectRange(identity=A, first=0, end=5, framing="json_array")
+    await commit(ledger, BatchPlan(batch_id="b1", ranges=(part,)))
+    await ledger.release(A)
+    assert await ledger.growth("u") == Growth(identity=A, size=700)
+    answer = await ledger.claim(B, source="inbox", url="u", may_grow=True, stored_bytes=900, grown_from=A)
+    assert (answer.skip, answer.framing, answer.total) == (((0, 5),), "json_array", None)
+    assert await ledger.growth("u") == Growth(identity=B, size=900)
+
+
+async def test_an_open_end_that_was_committed_before_the_object_was_finished_is_read_again(ledger: Ledger) -> None:
+    """The batch that holds the last record may be the last thing that a daemon does."""
+    await ledger.claim(A, source="inbox", url="u", may_grow=True, stored_bytes=700)
+    part = ObjectRange(identity=A, first=0, end=5, framing="lines", tail_open=True)
+    await commit(ledger, BatchPlan(batch_id="b1", ranges=(part,)))
+    await ledger.release(A)
+    answer = await ledger.claim(B, source="inbox", url="u", may_grow=True, stored_bytes=900, grown_from=A)
+    assert answer.skip == ((0, 4),)
+
+
+async def test_a_framing_that_counted_nothing_binds_nobody(ledger: Ledger) -> None:
+    """All that was seen was the beginning of a mark: the whole object may be something else."""
+    await ledger.claim(A, source="inbox", url="u", may_grow=True, stored_bytes=2)
+    finished = FinishedObject(identity=A, records=1, framing="lines", stored_bytes=2, tail_open=True)
+    ranges = (ObjectRange(identity=A, first=0, end=1),)
+    await commit(ledger, BatchPlan(batch_id="b", ranges=ranges, finished=(finished,)))
+    answer = await ledger.claim(B, source="inbox", url="u", may_grow=True, stored_bytes=9, grown_from=A)
+    assert (answer.skip, answer.framing) == ((), None)
+
+
+async def test_a_grown_object_waits_for_the_reader_of_the_old_one_in_the_same_daemon(ledger: Ledger) -> None:
+    """Two sources may have the same folder."""
+    await claim(ledger, A)
+    assert (await ledger.claim(B, source="other", url="u", grown_from=A)).status == "busy"
+    await ledger.release(A)
+    assert (await ledger.claim(B, source="other", url="u", grown_from=A)).status == "granted"
 
 
 # --- messages that are events ---

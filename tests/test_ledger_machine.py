@@ -82,7 +82,6 @@ class LedgerMachine(RuleBasedStateMachine):
         self.daemons: list[Daemon] = []
         self.batches: list[Batch] = []
         self.committed: Counter[tuple[str, int]] = Counter()
-        self.attempts: Counter[str] = Counter()
         self.finished: set[str] = set()
 
     # --- helpers ---
@@ -157,7 +156,6 @@ class LedgerMachine(RuleBasedStateMachine):
         if answer.status == "granted":
             skipped = {ordinal for first, end in answer.skip for ordinal in range(first, end)}
             assert skipped == self.ordinals_committed(identity)
-            assert answer.attempts == self.attempts[identity]
             daemon.holds.add(identity)
 
     @rule(slot=slots, identity=identities, fault=faults)
@@ -168,15 +166,6 @@ class LedgerMachine(RuleBasedStateMachine):
             self.run_coroutine(daemon.ledger.renew)
             daemon.asleep = False
         daemon.holds.discard(identity)
-
-    @rule(slot=slots, identity=identities, fault=faults)
-    def failed(self, slot: int, identity: str, fault: str) -> None:
-        daemon = self.daemons[slot]
-        if identity in daemon.holds:
-            self.attempts[identity] += 1
-            daemon.holds.discard(identity)
-            attempts = self.run_coroutine(lambda: daemon.ledger.failed(identity, "test"), fault)
-            assert attempts == self.attempts[identity]
 
     @rule(slot=slots, fault=faults, data=st.data())
     def prepare_anything(self, slot: int, fault: str, data: st.DataObject) -> None:

@@ -22,6 +22,8 @@ class PendingBatch:
         self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Resolved when nothing of the batch is left to do: published, aborted or dropped."""
         self._ranges: dict[str, list[tuple[int, int]]] = {}
+        self._framings: dict[str, str | None] = {}
+        self._open_tails: set[str] = set()
         self._finished: dict[str, FinishedObject] = {}
         self._waiting: dict[str, asyncio.Future[None]] = {}
 
@@ -40,14 +42,17 @@ class PendingBatch:
         """Take in a chunk."""
         self._open()
         self.chunks.append(kept)
-        self.rows += sum(table.rows for table in kept.result.tables)
-        self.bytes += sum(len(table.ipc) for table in kept.result.tables)
+        self.rows += _rows(kept)
+        self.bytes += _bytes(kept)
         for span in kept.result.spans:
             ranges = self._ranges.setdefault(span.identity, [])
             if ranges and ranges[-1][1] == span.first:
                 ranges[-1] = (ranges[-1][0], span.end)
             elif span.first < span.end:
                 ranges.append((span.first, span.end))
+            self._framings[span.identity] = span.framing
+            if span.tail_open:
+                self._open_tails.add(span.identity)
 
     def finish(self, identity: str, done: ObjectDone, waiting: asyncio.Future[None]) -> None:
         """Note that no more chunks of an object will come."""
@@ -69,7 +74,13 @@ class PendingBatch:
         return BatchPlan(
             batch_id=batch_id,
             ranges=tuple(
-                ObjectRange(identity=identity, first=first, end=end)
+                ObjectRange(
+                    identity=identity,
+                    first=first,
+                    end=end,
+                    framing=self._framings[identity],
+                    tail_open=identity in self._open_tails,
+                )
                 for identity, ranges in self._ranges.items()
                 for first, end in ranges
             ),
@@ -99,6 +110,8 @@ class PendingBatch:
             for chunk in self.chunks
         ]
         self.chunks = [chunk for chunk in kept if chunk.result.tables]
+        self.rows = sum(_rows(chunk) for chunk in self.chunks)
+        self.bytes = sum(_bytes(chunk) for chunk in self.chunks)
 
     def drop_all(self, error: Exception) -> set[str]:
         """Give up the batch; its objects."""
@@ -120,3 +133,11 @@ class PendingBatch:
 
     def _open(self) -> None:
         self.opened = self.opened or time.monotonic()
+
+
+def _rows(kept: Kept) -> int:
+    return sum(table.rows for table in kept.result.tables)
+
+
+def _bytes(kept: Kept) -> int:
+    return sum(len(table.ipc) for table in kept.result.tables)

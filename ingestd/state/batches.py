@@ -87,13 +87,14 @@ def commit(tx: Transaction, batch_id: str, now: float) -> list[str] | None:
     if plan is None:
         return _done_before(tx, batch_id)
     wanted = _by_identity(plan.ranges)
+    last = {one.identity: one for one in plan.ranges}
     finished = {one.identity: one for one in plan.finished}
     done: list[str] = []
     for identity in identities_of(plan):
         row = objects.find(tx, identity)
         if row is None:
             continue  # swept since: then nobody has read it for longer than the ledger remembers
-        row = _advanced(row, batch_id, wanted.get(identity, ()), finished.get(identity))
+        row = _advanced(row, batch_id, wanted.get(identity, ()), last.get(identity), finished.get(identity))
         if row.done:
             done.append(identity)
         if row.done and messages.is_message(identity):
@@ -115,7 +116,13 @@ def _done_before(tx: Transaction, batch_id: str) -> list[str] | None:
     return [identity for identity, row in found.items() if row is None or row.done]
 
 
-def _advanced(row: ObjectRow, batch_id: str, ranges: Sequence[Range], finished: FinishedObject | None) -> ObjectRow:
+def _advanced(
+    row: ObjectRow,
+    batch_id: str,
+    ranges: Sequence[Range],
+    last: ObjectRange | None,
+    finished: FinishedObject | None,
+) -> ObjectRow:
     """The object after a commit; when it is done nobody needs the claim any more."""
     committed = merged([*row.committed, *ranges])
     prepared = tuple(one for one in row.prepared if one[0] != batch_id)
@@ -123,6 +130,8 @@ def _advanced(row: ObjectRow, batch_id: str, ranges: Sequence[Range], finished: 
         # Exactly: beyond the total that is known the object has grown, and its new end is still to come.
         done = row.total is not None and committed == ((0, row.total),)
         row = replace(row, committed=committed, prepared=prepared)
+        if last is not None:
+            row = replace(row, framing=last.framing or row.framing, tail_open=last.tail_open or row.tail_open)
     else:
         done = covers(committed, finished.records)
         row = replace(
@@ -135,7 +144,7 @@ def _advanced(row: ObjectRow, batch_id: str, ranges: Sequence[Range], finished: 
             stored_bytes=finished.stored_bytes,
             tail_open=finished.tail_open,
         )
-    return replace(row, done=True, owner=None, attempts=0) if done else row
+    return replace(row, done=True, owner=None) if done else row
 
 
 def publish(tx: Transaction, batch_id: str, now: float) -> None:

@@ -11,29 +11,22 @@ from ingestd.state import batches, instances, objects
 from ingestd.state.base import Transaction
 from ingestd.state.instances import Instance
 from ingestd.state.objects import ObjectRow
-from ingestd.state.ranges import below, covers
+from ingestd.state.ranges import below
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a claim."""
 
     status: Literal["granted", "busy", "done"]
-    """`granted`: read it, then release it or count the failure, unless all of it was committed. `busy`: somebody
+    """`granted`: read it, then release it unless all of it was committed. `busy`: somebody
     is reading it or committing some of it, here or elsewhere. `done`: every record is committed."""
     identity: str
     skip: tuple[Range, ...] = ()
     """Ordinals that are committed. Sorted, disjoint."""
-    attempts: int = 0
-    """Failures counted so far."""
     framing: str | None = None
-    """The framing that counted the ordinals before, to be used again; None for an object never read to its end."""
+    """The framing that counted the ordinals before, to be used again; None when nothing is committed."""
     total: int | None = None
     """Ordinals in all, when somebody has read it to its end."""
-    first_ordinal: int = 0
-    offset: int = 0
-    """Where reading may begin, in ordinals and plain bytes: not 0 only when a grown object goes on."""
-    tail_open: bool = False
-    """With `offset`: the last record before it had no terminator, so that the bytes there may continue it."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +37,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     epoch: int
     may_grow: bool = False
+    stored_bytes: int = 0
     grown_from: str | None = None
 
 
@@ -60,15 +54,24 @@ def claim(tx: Transaction, wish: Wish, now: float) -> Claim | Instance:
             return holder
     if row is None:
         row = objects.add(
-            tx, wish.identity, source=wish.source, url=wish.url, may_grow=wish.may_grow, owner=wish.epoch, now=now
+            tx,
+            wish.identity,
+            source=wish.source,
+            url=wish.url,
+            may_grow=wish.may_grow,
+            stored_bytes=wish.stored_bytes,
+            owner=wish.epoch,
+            now=now,
         )
         if earlier is None:
-            return _granted(row, None)
+            return _granted(row)
     row = msgspec.structs.replace(row, owner=wish.epoch, done=False)
-    if earlier is not None and not row.committed:
-        row = msgspec.structs.replace(row, committed=_inherited(earlier), framing=earlier.framing)
+    if wish.may_grow and wish.stored_bytes:
+        row = msgspec.structs.replace(row, stored_bytes=wish.stored_bytes)
+    if earlier is not None and not row.committed and (inherited := _inherited(earlier)):
+        row = msgspec.structs.replace(row, committed=inherited, framing=earlier.framing)
     objects.save(tx, row, now)
-    return _granted(row, earlier)
+    return _granted(row)
 
 
 def _holder(tx: Transaction, row: ObjectRow, epoch: int) -> Instance | None:
@@ -87,29 +90,13 @@ def _holder(tx: Transaction, row: ObjectRow, epoch: int) -> Instance | None:
 
 
 def _inherited(earlier: ObjectRow) -> tuple[Range, ...]:
-    """What is committed of the object that grew. A last record without a terminator does not count: what was
-    appended may have continued it."""
-    if earlier.tail_open and earlier.total:
-        return below(earlier.committed, earlier.total - 1)
+    """What is committed of the object that grew, in whole or in part. What took the last ordinal does not count when
+    its end was open: what was appended may have continued it."""
+    if earlier.tail_open and earlier.committed:
+        total = earlier.total or earlier.committed[-1][1]
+        return below(earlier.committed, total - 1)
     return earlier.committed
 
 
-def _granted(row: ObjectRow, earlier: ObjectRow | None) -> Claim:
-    answer = Claim(
-        status="granted",
-        identity=row.identity,
-        skip=row.committed,
-        attempts=row.attempts,
-        framing=row.framing,
-        total=row.total,
-    )
-    if earlier is None or earlier.total is None or not is_resumable(earlier):
-        return answer
-    return msgspec.structs.replace(
-        answer, first_ordinal=earlier.total, offset=earlier.stored_bytes, tail_open=earlier.tail_open
-    )
-
-
-def is_resumable(row: ObjectRow) -> bool:
-    """Whether reading can go on at the end of what was read: all of it is committed, and was not compressed."""
-    return row.total is not None and row.compression == "none" and covers(row.committed, row.total)
+def _granted(row: ObjectRow) -> Claim:
+    return Claim(status="granted", identity=row.identity, skip=row.committed, framing=row.framing, total=row.total)

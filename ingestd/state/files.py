@@ -1,6 +1,7 @@
 """Files: what a directory source remembers of each path that it has finished with.
 
-Paths are the file system's bytes as `os.fsdecode` gives them. A signature is (device, inode, size, mtime_ns).
+Paths are the file system's bytes as `os.fsdecode` gives them. A signature is (device, inode, size, mtime_ns,
+ctime_ns).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ingestd.state.base import Transaction
 
-Signature = tuple[int, int, int, int]
+Signature = tuple[int, int, int, int, int]
 
 TABLES = (
     """
@@ -25,7 +26,7 @@ TABLES = (
     """,
 )
 
-_PACKED = struct.Struct(">QQqq")
+_PACKED = struct.Struct(">QQqqq")
 _PATHS_PER_QUERY = 250
 _LOOKUP = f"""
     SELECT path, signature FROM files

@@ -1,4 +1,4 @@
-"""Objects: who has claimed which identity, which of its ordinals are committed, and how often it failed.
+"""Objects: who has claimed which identity, and which of its ordinals are committed.
 
 One row per object, in the end with one committed range. `owner` is the epoch of the instance that claimed it.
 """
@@ -19,8 +19,6 @@ TABLES = (
         may_grow BIGINT NOT NULL,
         owner BIGINT,
         done BIGINT NOT NULL,
-        attempts BIGINT NOT NULL,
-        reason TEXT NOT NULL,
         committed TEXT NOT NULL,
         prepared TEXT NOT NULL,
         total BIGINT,
@@ -45,7 +43,6 @@ class ObjectRow(msgspec.Struct, frozen=True):
     identity: str
     owner: int | None = None
     done: bool = False
-    attempts: int = 0
     committed: tuple[Range, ...] = ()
     prepared: tuple[PreparedRange, ...] = ()
     total: int | None = None
@@ -56,15 +53,14 @@ class ObjectRow(msgspec.Struct, frozen=True):
     tail_open: bool = False
 
 
-_COLUMNS = (
-    "identity, owner, done, attempts, committed, prepared, total, framing, compression, stored_bytes, tail_open"
-)
+_COLUMNS = "identity, owner, done, committed, prepared, total, framing, compression, stored_bytes, tail_open"
 _FIND = f"SELECT {_COLUMNS} FROM objects WHERE identity = :identity"  # noqa: S608 - our own column names
 _NEWEST = f"""
-    SELECT {_COLUMNS} FROM objects WHERE url = :url AND may_grow = 1 AND done = 1 ORDER BY touched_at DESC LIMIT 1
+    SELECT {_COLUMNS} FROM objects WHERE url = :url AND may_grow = 1 AND (done = 1 OR committed <> '[]')
+    ORDER BY touched_at DESC LIMIT 1
 """  # noqa: S608 - our own column names
 _SAVE = """
-    UPDATE objects SET owner = :owner, done = :done, attempts = :attempts, committed = :committed,
+    UPDATE objects SET owner = :owner, done = :done, committed = :committed,
         prepared = :prepared, total = :total, framing = :framing, compression = :compression,
         stored_bytes = :stored_bytes, tail_open = :tail_open, touched_at = :now
     WHERE identity = :identity
@@ -78,12 +74,11 @@ def _text(value: object) -> str:
 
 
 def _row(columns: Row) -> ObjectRow:
-    identity, owner, done, attempts, committed, prepared, total, framing, compression, stored_bytes, tail = columns
+    identity, owner, done, committed, prepared, total, framing, compression, stored_bytes, tail = columns
     return ObjectRow(
         identity=identity,
         owner=owner,
         done=bool(done),
-        attempts=attempts,
         committed=_committed.decode(committed),
         prepared=_prepared.decode(prepared) if prepared != "[]" else (),
         total=total,
@@ -100,22 +95,38 @@ def find(tx: Transaction, identity: str) -> ObjectRow | None:
     return _row(rows[0]) if rows else None
 
 
-def newest_done_at(tx: Transaction, url: str) -> ObjectRow | None:
-    """Of the objects at this URL that may grow, the one that was read to its end last."""
+def newest_at(tx: Transaction, url: str) -> ObjectRow | None:
+    """Of the objects at this URL that may grow, the last of which anything is committed."""
     rows = tx.execute(_NEWEST, {"url": url})
     return _row(rows[0]) if rows else None
 
 
 def add(
-    tx: Transaction, identity: str, *, source: str, url: str, may_grow: bool, owner: int, now: float
+    tx: Transaction,
+    identity: str,
+    *,
+    source: str,
+    url: str,
+    may_grow: bool,
+    stored_bytes: int,
+    owner: int,
+    now: float,
 ) -> ObjectRow:
     """Enter an object that was unknown, claimed by `owner`."""
     tx.execute(
-        "INSERT INTO objects VALUES (:identity, :source, :url, :may_grow, :owner, 0, 0, '', '[]', '[]',"
-        " NULL, NULL, 'none', 0, 0, :now)",
-        {"identity": identity, "source": source, "url": url, "may_grow": int(may_grow), "owner": owner, "now": now},
+        "INSERT INTO objects VALUES (:identity, :source, :url, :may_grow, :owner, 0, '[]', '[]',"
+        " NULL, NULL, 'none', :stored_bytes, 0, :now)",
+        {
+            "identity": identity,
+            "source": source,
+            "url": url,
+            "may_grow": int(may_grow),
+            "stored_bytes": stored_bytes,
+            "owner": owner,
+            "now": now,
+        },
     )
-    return ObjectRow(identity=identity, owner=owner)
+    return ObjectRow(identity=identity, owner=owner, stored_bytes=stored_bytes)
 
 
 def save(tx: Transaction, row: ObjectRow, now: float) -> None:
@@ -130,22 +141,6 @@ def free(tx: Transaction, identity: str, owner: int) -> None:
     """End `owner`'s claim; nothing happens when it has none."""
     sql = "UPDATE objects SET owner = NULL WHERE identity = :identity AND owner = :owner"
     tx.execute(sql, {"identity": identity, "owner": owner})
-
-
-def count_failure(tx: Transaction, identity: str, owner: int, reason: str, now: float) -> int:
-    """End `owner`'s claim and count an attempt; how many there are now. Counts nothing without a claim."""
-    sql = (
-        "UPDATE objects SET owner = NULL, attempts = attempts + 1, reason = :reason, touched_at = :now"
-        " WHERE identity = :identity AND owner = :owner"
-    )
-    tx.execute(sql, {"identity": identity, "owner": owner, "reason": reason, "now": now})
-    rows = tx.execute("SELECT attempts FROM objects WHERE identity = :identity", {"identity": identity})
-    return int(rows[0][0]) if rows else 0
-
-
-def forget_failures(tx: Transaction, identity: str) -> None:
-    """Begin counting attempts at 0 again."""
-    tx.execute("UPDATE objects SET attempts = 0, reason = '' WHERE identity = :identity", {"identity": identity})
 
 
 def set_prepared(tx: Transaction, identity: str, prepared: tuple[PreparedRange, ...]) -> None:

@@ -14,13 +14,15 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
+import msgspec
+
 from ingestd.errors import Permanent, Retryable, Superseded
 from ingestd.folder import Signature, open_regular, printable, walk
 from ingestd.model import Check, Growth, Identity, ObjectRef
 from ingestd.stores.base import ListedObject, OpenObject, Store
 
 PIECE_BYTES = 1024 * 1024
-WHOLE_BYTES = 8 * 1024 * 1024
+WHOLE_BYTES = 256 * 1024
 """Up to this size a file is read once, hashed and kept; beyond it is hashed first and then streamed."""
 KNOWN_DIGESTS = 10_000
 """Digests remembered by file signature, so that a file which another daemon is reading is not hashed again."""
@@ -63,6 +65,7 @@ class FileObject(OpenObject):
             ):
                 self.grown_from = Identity(growth.identity)
         self.identity = identity_of(self._path, self.digest)
+        self.ref = msgspec.structs.replace(self.ref, size=self.size, etag=self.digest, growth=None)
 
     def _pieces_for_hashing(self, cut_at: int | None) -> Iterator[bytes]:
         """The content in pieces, with a piece that ends exactly at `cut_at`."""
@@ -128,23 +131,35 @@ class FileStore(Store):
         self._digests: OrderedDict[tuple[str, Signature], str] = OrderedDict()
 
     async def open(self, ref: ObjectRef, *, offset: int = 0) -> FileObject:
-        """See `Store`. Reasons: `not_found`, `forbidden`, `not_a_file`, `outside`."""
+        """See `Store`. Reasons: `not_found`, `forbidden`, `not_a_file`, `outside`, `superseded`.
+
+        With `ref.etag`, the hash of the content, the first `ref.size` bytes are the object, whatever was appended
+        since. `ref.size` alone is what somebody saw before, and binds nobody.
+        """
         return await asyncio.to_thread(self._open, ref, offset)
 
     def _open(self, ref: ObjectRef, offset: int) -> FileObject:
         path = confined_path(ref)
         descriptor, status = open_regular(path)
-        opened = FileObject(ref, path, descriptor, status.st_size)
         try:
-            signature = Signature.of(status)
-            large = status.st_size > WHOLE_BYTES
-            opened.identify(ref.growth, self._digests.get((path, signature)) if large else None)
-            self._remember_digest(path, signature, opened.digest)
+            _check_still_confined(ref, descriptor)
+            opened = FileObject(ref, path, descriptor, _pinned_size(ref, status.st_size))
+            self._identify(opened, ref, path, status)
         except BaseException:
             os.close(descriptor)
             raise
         opened.start_at(offset)
         return opened
+
+    def _identify(self, opened: FileObject, ref: ObjectRef, path: str, status: os.stat_result) -> None:
+        signature = Signature.of(status)
+        is_all = opened.size == status.st_size
+        known = self._digests.get((path, signature)) if is_all and status.st_size > WHOLE_BYTES else None
+        opened.identify(ref.growth, known)
+        if ref.etag is not None and opened.digest != ref.etag:
+            raise Superseded(f"{path}: the file was overwritten")
+        if is_all:
+            self._remember_digest(path, signature, opened.digest)
 
     def _remember_digest(self, path: str, signature: Signature, digest: str) -> None:
         self._digests[path, signature] = digest
@@ -177,6 +192,27 @@ def confined_path(ref: ObjectRef) -> str:
     if os.path.commonpath([root, path]) != root:
         raise Permanent(f"{ref.url}: leads out of the folder {root}", reason="outside")
     return path
+
+
+def _check_still_confined(ref: ObjectRef, descriptor: int) -> None:
+    """Refuses what lies outside the folder: a folder on the way may have been swapped for a link before it was
+    opened. Raises `Retryable` when the kernel does not say where the file lies."""
+    root = os.path.realpath(ref.bucket)
+    try:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError as error:
+        raise Retryable(f"{ref.url}: cannot see where the file lies ({error.strerror}): is /proc there?") from error
+    if os.path.commonpath([root, path]) != root:
+        raise Permanent(f"{ref.url}: leads out of the folder {root}", reason="outside")
+
+
+def _pinned_size(ref: ObjectRef, size: int) -> int:
+    """How much of a file of `size` bytes is the object that `ref` names."""
+    if ref.etag is None or ref.size is None:
+        return size
+    if size < ref.size:
+        raise Superseded(f"{ref.url}: the file became shorter")
+    return ref.size
 
 
 def build() -> FileStore:

@@ -73,8 +73,16 @@ class Reading:
 
     def _close_span(self) -> None:
         if self.next > self.first:
-            task = self.task
-            self._spans.append(Span(task=task.task, identity=task.identity, first=self.first, end=self.next))
+            task, decoder = self.task, self.decoder
+            span = Span(
+                task=task.task,
+                identity=task.identity,
+                first=self.first,
+                end=self.next,
+                framing=decoder.framing,
+                tail_open=decoder.tail_open and self.next == decoder.records,
+            )
+            self._spans.append(span)
             self.first = self.next
 
     def spans(self) -> list[Span]:

@@ -23,7 +23,17 @@ from ingestd.workers.settings import ChildSettings
 
 KILLED: Final = "WorkerKilled"
 """In the place of an exception's class: the detection ended the worker on this event."""
-_NOTHING: Final[Any] = None
+
+
+class _Unread:
+    """Stands for decoder and session of an object of which nothing was read."""
+
+    framing = None
+    tail_open = False
+    records = 0
+
+
+_NOTHING: Final[Any] = _Unread()
 """In the place of a decoder and a session, where nothing is read."""
 _KILLED_DETAIL: Final = (
     "this detection ended its worker process on this event, or never came back from it; it was skipped"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestd.errors import IngestdError, Permanent, Superseded
+from ingestd.errors import AttemptFailed, IngestdError, Permanent, Superseded
+from ingestd.folder import open_regular
 from ingestd.model import Growth, ObjectRef
 from ingestd.stores.file import WHOLE_BYTES, FileStore
 
@@ -90,6 +91,75 @@ async def test_nothing_outside_the_folder_is_read(tmp_path: Path, key: str) -> N
         await FileStore().open(_ref(inbox, key))
     assert isinstance(caught.value, Permanent)
     assert caught.value.reason == "outside"
+
+
+async def test_a_folder_that_is_swapped_for_a_link_while_it_is_opened_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is where the file lies that was opened, not where its name led before."""
+    inside, outside = tmp_path / "inbox" / "day", tmp_path / "private"
+    for folder in (inside, outside):
+        folder.mkdir(parents=True)
+        (folder / "a.log").write_text("secret")
+
+    def swapped(path: str) -> tuple[int, os.stat_result]:
+        inside.rename(tmp_path / "moved")
+        inside.symlink_to(outside)
+        return open_regular(path)
+
+    monkeypatch.setattr("ingestd.stores.file.open_regular", swapped)
+    with pytest.raises(Permanent) as caught:
+        await FileStore().open(_ref(tmp_path / "inbox", "day/a.log"))
+    assert caught.value.reason == "outside"
+
+
+@pytest.mark.parametrize("size", [10, WHOLE_BYTES + 10])
+async def test_a_file_that_grew_since_is_opened_again_as_it_was(tmp_path: Path, size: int) -> None:
+    """A worker that died over a growing file is given the same content again."""
+    store = FileStore()
+    content = os.urandom(size)
+    (tmp_path / "a.log").write_bytes(content)
+    async with await store.open(_ref(tmp_path, "a.log")) as opened:
+        first = opened
+    (tmp_path / "a.log").write_bytes(content + b"more")
+    async with await store.open(first.ref) as again:
+        assert (again.identity, again.size) == (first.identity, size)
+        assert b"".join([piece async for piece in again.chunks()]) == content
+    async with await store.open(_ref(tmp_path, "a.log")) as whole:
+        assert whole.size == size + 4
+
+
+@pytest.mark.parametrize("content", [b"ten bytes?", b"short", b"other and longer"])
+async def test_a_file_that_was_overwritten_since_is_superseded(tmp_path: Path, content: bytes) -> None:
+    """Opened again as it was, it is no longer there."""
+    store = FileStore()
+    (tmp_path / "a.log").write_bytes(b"ten bytes!")
+    async with await store.open(_ref(tmp_path, "a.log")) as opened:
+        first = opened
+    (tmp_path / "a.log").write_bytes(content)
+    with pytest.raises(Superseded):
+        await store.open(first.ref)
+
+
+async def test_the_size_in_a_notice_binds_nobody(tmp_path: Path) -> None:
+    """A file is read as it lies there, however long it was when the notice was written."""
+    (tmp_path / "a.log").write_bytes(b"one\ntwo\n")
+    ref = ObjectRef(store="file", bucket=str(tmp_path), key="a.log", size=4)
+    async with await FileStore().open(ref) as opened:
+        assert opened.size == 8
+
+
+async def test_a_file_that_may_not_be_read_may_yet_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody may change its permissions: the attempt is counted, nothing is decided."""
+    (tmp_path / "a.log").write_bytes(b"one")
+
+    def refused(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(AttemptFailed) as caught:
+        await FileStore().open(_ref(tmp_path, "a.log"))
+    assert caught.value.reason == "forbidden"
 
 
 async def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
