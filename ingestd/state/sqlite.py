@@ -105,10 +105,30 @@ class _Lane:
         while not last:
             group, last = self._next_group()
             if group:
-                self._run_group(group)
+                try:
+                    self._run_group(group)
+                except sqlite3.Error as error:
+                    last = True
+                    group += self._give_up(group, error)
                 _settle(group)
-                self._checkpoint_when_due()
+                if not last:
+                    self._checkpoint_when_due()
         self._connection.close()
+
+    def _give_up(self, group: list[_Call], error: sqlite3.Error) -> list[_Call]:
+        """The connection cannot even roll back: take no more calls. Answers those that were still waiting, who fail
+        as the group does; an open transaction ends with the connection."""
+        waiting: list[_Call] = []
+        with self._lock:
+            self._closed = True
+            while not self._waiting.empty():
+                call = self._waiting.get_nowait()
+                if call is not None:
+                    waiting.append(call)
+        failure = Retryable(f"state {self._name}: the connection is lost ({error}); restart ingestd")
+        for call in [*group, *waiting]:
+            call.error = failure
+        return waiting
 
     def _next_group(self) -> tuple[list[_Call], bool]:
         """The calls waiting now (at least one), and whether they are the last."""

@@ -25,6 +25,9 @@ _TRANSIENT = {
     sqlite3.SQLITE_NOMEM: "out of memory",
     sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
     sqlite3.SQLITE_PROTOCOL: "other processes kept it locked",
+    sqlite3.SQLITE_READONLY: "the disk or the file is read-only: make it writable, what waits is written then",
+    sqlite3.SQLITE_PERM: "the user who runs ingestd may not write it",
+    sqlite3.SQLITE_AUTH: "the user who runs ingestd may not use it",
 }
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF

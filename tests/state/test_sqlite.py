@@ -221,3 +221,30 @@ async def test_the_knobs_of_the_memory_state() -> None:
     await state.transact(add)
     assert await state.read(count) == 2
     await state.close()
+
+
+async def test_a_connection_that_cannot_roll_back_fails_who_waits_and_takes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever for a thread that has ended."""
+    state = SqliteState.open(tmp_path / "state.db")
+
+    def lost(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(state._writer, "_run_calls", lost)
+    monkeypatch.setattr(state._writer, "_fail", lost)
+    answers = await asyncio.gather(*(state.transact(lambda tx: None) for _ in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Retryable] * 3
+    with pytest.raises(Retryable, match="closed"):
+        await state.transact(lambda tx: None)
+    await state.close()
+
+
+async def test_a_state_that_became_read_only_is_tried_again(tmp_path: Path) -> None:
+    """An operator remounts the disk; nothing is given up meanwhile."""
+    state = SqliteState.open(tmp_path / "state.db")
+    await state.transact(lambda tx: tx.execute("PRAGMA query_only = ON"))
+    with pytest.raises(Retryable, match="read-only: make it writable"):
+        await state.transact(lambda tx: tx.execute("DELETE FROM files"))
+    await state.close()
