@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -136,3 +138,25 @@ def test_batch_ids_differ_and_follow_time() -> None:
     """Two batches of one second do not meet."""
     assert layout.new_batch_id() != layout.new_batch_id()
     assert layout.new_batch_id()[:8].isdigit()
+
+
+def test_two_daemons_may_sweep_the_same_staging_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other one removed in between is what we want: the rest of the folder goes too."""
+    files = LocalFiles(tmp_path / "lake")
+    files.write("_staging/b/1", DATA)
+    files.write("_staging/b/2", DATA)
+    unlink = os.unlink
+
+    def late(*args: Any, **kwargs: Any) -> None:
+        unlink(*args, **kwargs)
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "unlink", late)
+    files.discard("b")
+    assert files.staged_batches() == []
+    files.discard("b")
+
+
+def test_nothing_is_staged_in_a_lake_that_is_not_there(tmp_path: Path) -> None:
+    """The first batch makes the folder."""
+    assert LocalFiles(tmp_path / "lake").staged_batches() == []
