@@ -20,11 +20,12 @@ from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
 from ingestd import failpoints
-from ingestd.errors import Permanent, Retryable
+from ingestd.errors import Retryable
 from ingestd.lake.files import LakeFiles
 from ingestd.lake.parquet import EncodedFile
 from ingestd.model import BatchPlan
 from ingestd.telemetry import occurrences
+from ingestd.telemetry.health import Component
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +33,10 @@ T = TypeVar("T")
 LONGEST_PAUSE_SECS = 30.0
 PATIENCE_SECS = 0.4
 """A pause this long means that the fault does not pass by itself; the third pause is."""
+
+
+RECOVER_SECS = 60.0
+"""How often `recover` is called by the daemon, for its messages."""
 
 
 class Journal(Protocol):
@@ -59,8 +64,9 @@ class Journal(Protocol):
 class Stall:
     """Whether the commit is waiting for something outside to be mended, e.g. a full disk."""
 
-    def __init__(self) -> None:
+    def __init__(self, health: Component | None = None) -> None:
         self._begun = asyncio.Event()
+        self._health = health
 
     async def insist(self, batch_id: str, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat `step(*args)` until it does not raise `Retryable`, with back-off."""
@@ -70,7 +76,7 @@ class Stall:
                 result = await step(*args, **kwargs)
             except Retryable as error:
                 wait = error.retry_after or random.uniform(pause / 2, pause)  # noqa: S311 - jitter
-                occurrences.batch_failed(batch_id, error, in_secs=wait)
+                self.failing(batch_id, error, in_secs=wait)
                 if pause >= PATIENCE_SECS:
                     self._begun.set()
                 await asyncio.sleep(wait)
@@ -78,6 +84,17 @@ class Stall:
             else:
                 self._begun.clear()
                 return result
+
+    def failing(self, batch_id: str, error: Exception, *, in_secs: float) -> None:
+        """Tell that a batch cannot be written for now."""
+        occurrences.batch_failed(batch_id, error, in_secs=in_secs)
+        if self._health:
+            self._health.failing(error)
+
+    def over(self) -> None:
+        """Tell that nothing waits to be written."""
+        if self._health:
+            self._health.ok()
 
     async def wait_for(self, settled: asyncio.Future[None]) -> None:
         """Wait until `settled`, or until it may take long."""
@@ -96,6 +113,8 @@ class Committer:
         self._journal = journal
         self._executor = executor
         self._stall = stall
+        self._unpublished: dict[str, BatchPlan] = {}
+        """Committed and not in view, for `recover` to try again."""
 
     async def commit(self, plan: BatchPlan, files: Sequence[EncodedFile]) -> bool:
         """Up to and with the commit point; False when somebody aborted the batch. Raises `BatchRefused`."""
@@ -112,16 +131,35 @@ class Committer:
         failpoints.hit("lake.after_commit")
         return committed
 
-    async def publish(self, plan: BatchPlan) -> None:
-        """Bring the files of a committed batch into view."""
-        insist, batch_id = self._stall.insist, plan.batch_id
+    async def publish(self, plan: BatchPlan) -> bool:
+        """Bring the files of a committed batch into view; False when that has to wait for a `recover`."""
+        try:
+            await self._stall.insist(plan.batch_id, self._publish_once, plan)
+        except Exception as error:  # noqa: BLE001 - its rows are safe: an operator is told, the next batch goes on
+            self._unpublished[plan.batch_id] = plan
+            self._tell_unpublished(plan, error)
+            return False
+        self._note_published(plan)
+        return True
+
+    async def _publish_once(self, plan: BatchPlan) -> None:
         for planned in plan.files:
-            await insist(batch_id, self._run, self._files.move, planned.staging, planned.final)
+            await self._run(self._files.move, planned.staging, planned.final)
             failpoints.hit("lake.after_publish_file")
-        await insist(batch_id, self._run, self._files.sync)
+        await self._run(self._files.sync)
         failpoints.hit("lake.before_published_mark")
-        await insist(batch_id, self._journal.published, batch_id)
-        await insist(batch_id, self._run, self._files.discard, batch_id)
+        await self._journal.published(plan.batch_id)
+        await self._run(self._files.discard, plan.batch_id)
+
+    def _tell_unpublished(self, plan: BatchPlan, error: Exception) -> None:
+        self._stall.failing(plan.batch_id, error, in_secs=RECOVER_SECS)
+        if not isinstance(error, Retryable):
+            occurrences.internal_error("commit", error, batch=plan.batch_id)
+
+    def _note_published(self, plan: BatchPlan) -> None:
+        self._unpublished.pop(plan.batch_id, None)
+        if not self._unpublished:
+            self._stall.over()
 
     async def abort(self, plan: BatchPlan) -> None:
         """Undo a batch that was prepared and not committed."""
@@ -130,16 +168,21 @@ class Committer:
         await insist(batch_id, self._run, self._files.discard, batch_id)
 
     async def recover(self) -> int:
-        """Publish what the dead left committed, and empty the staging folder of what nobody needs; batches published.
+        """Publish what the dead left committed and what could not be published before, and empty the staging folder
+        of what nobody needs; batches published.
 
-        A batch whose file is missing is reported and left: the next start tries again.
+        One that cannot be published now is reported and kept for the next call; the others go on.
         """
-        plans = await self._journal.recover()
-        for plan in plans:
+        self._unpublished |= {plan.batch_id: plan for plan in await self._journal.recover()}
+        published = 0
+        for plan in list(self._unpublished.values()):
             try:
-                await self.publish(plan)
-            except Permanent as error:
-                occurrences.internal_error("commit", error, batch=plan.batch_id)
+                await self._publish_once(plan)
+            except Exception as error:  # noqa: BLE001 - as in `publish`
+                self._tell_unpublished(plan, error)
+            else:
+                published += 1
+                self._note_published(plan)
         # In this order: a staging folder is made after its batch was prepared, so one that is not wanted now
         # never will be.
         staged = await self._run(self._files.staged_batches)
@@ -147,7 +190,7 @@ class Committer:
         for batch_id in staged:
             if batch_id not in wanted:
                 await self._run(self._files.discard, batch_id)
-        return len(plans)
+        return published
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, partial(work, *args, **kwargs))

@@ -22,6 +22,10 @@ from ingestd.lake.pending import PendingBatch
 from ingestd.lake.unwritable import as_rejects
 from ingestd.model import BatchPlan, ChunkResult, ObjectDone
 from ingestd.telemetry import catalogue, occurrences
+from ingestd.telemetry.health import Component
+
+CLOSE_SECS = 30.0
+"""How long `close` waits for the lake unless told otherwise."""
 
 
 class WriterSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,11 +42,14 @@ class WriterSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Writer:
     """See the module. All methods are called from one event loop."""
 
-    def __init__(self, settings: WriterSettings, files: LakeFiles, journal: Journal) -> None:
+    def __init__(
+        self, settings: WriterSettings, files: LakeFiles, journal: Journal, health: Component | None = None
+    ) -> None:
+        """`health` is told when a batch cannot be written for now, and when one was."""
         self.settings = settings
         """May be replaced at a reload; takes effect from the next chunk on."""
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="lake")
-        self._stall = Stall()
+        self._stall = Stall(health)
         self._committer = Committer(files, journal, self._executor, self._stall)
         self._filling = PendingBatch()
         self._committing: PendingBatch | None = None
@@ -56,7 +63,8 @@ class Writer:
         self._closed = False
 
     async def recover(self) -> None:
-        """Finish what a daemon before this one left behind. To be called before anything is claimed."""
+        """Publish what was committed and is not in view yet: left by a daemon before this one, or not published by
+        this one when it could not be. To be called before anything is claimed, and now and then."""
         await self._committer.recover()
 
     # --- what comes in --------------------------------------------------------------------------------------
@@ -84,6 +92,7 @@ class Writer:
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         lost = self._lost.pop(identity, None)
         if lost is not None:
+            self._give_up(identity, lost)  # rows that came after those that were dropped
             committed.set_exception(lost)
             return committed
         self._refuse_when_closed()
@@ -101,8 +110,7 @@ class Writer:
             if batch is not None and identity in batch:
                 self.request_commit("leave")
                 await self._stall.wait_for(batch.settled)
-        if identity in self._filling:
-            self._filling.drop({identity: Retryable(f"{identity}: reading was given up")})
+        self._give_up(identity, Retryable(f"{identity}: reading was given up"))
         self._lost.pop(identity, None)
 
     def request_commit(self, reason: str) -> None:
@@ -118,16 +126,23 @@ class Writer:
         if waiting:
             await asyncio.wait(waiting)
 
-    async def close(self) -> None:
-        """Flush, then stop; does not wait for somebody to mend a full disk: what is not committed is read again."""
+    async def close(self, deadline_secs: float = CLOSE_SECS) -> None:
+        """Flush, then stop, as soon as all is published, the lake cannot be written for now, or the deadline is over.
+
+        From the call on, `add` and `finish` raise `Retryable`, those that wait in `add` included. Objects that are
+        not committed at the end fail with `Retryable` and are read again. Idempotent.
+        """
         self._closed = True
         try:
-            await self._stall.wait_for(asyncio.ensure_future(self.flush()))
+            async with asyncio.timeout(deadline_secs):
+                await self._stall.wait_for(asyncio.ensure_future(self.flush()))
+        except TimeoutError:
+            occurrences.retrying("commit", _stopped(), in_secs=0.0)
         finally:
             await self.abandon()
 
     async def abandon(self) -> None:
-        """Stop at once. What is committed and not published, the next start publishes."""
+        """Stop at once, as `close` with no time. What is committed and not published, the next start publishes."""
         self._closed = True
         if self._loop is not None:
             self._loop.cancel()
@@ -201,9 +216,9 @@ class Writer:
             batch.resolve()
             seconds = time.monotonic() - started
             occurrences.batch_committed(plan.batch_id, batch.rows, seconds=seconds, reason=reason)
-            await self._committer.publish(plan)
-            for file in files:
-                occurrences.file_published(file.table, file.rows, len(file.data))
+            if await self._committer.publish(plan):
+                for file in files:
+                    occurrences.file_published(file.table, file.rows, len(file.data))
             return
 
     async def _encoded(self, batch: PendingBatch) -> list[EncodedFile]:
@@ -237,9 +252,16 @@ class Writer:
         """Objects that go on: their end may lie in the batch that fills now, or is still to be read."""
         for identity in identities:
             if identity in self._filling.finished:
-                self._filling.drop({identity: errors[identity]})
+                self._give_up(identity, errors[identity])
             else:
                 self._lost[identity] = errors[identity]
+
+    def _give_up(self, identity: str, error: Exception) -> None:
+        """Take an object out of the filling batch, which may make room for those who wait."""
+        if identity in self._filling:
+            self._filling.drop({identity: error})
+            self._swapped.set()
+            self._note_buffers()
 
     def _is_full(self, batch: PendingBatch | None = None) -> bool:
         batch = batch or self._filling
@@ -262,7 +284,7 @@ class Writer:
 
 
 def _stopped() -> Retryable:
-    return Retryable("the daemon stopped before the commit")
+    return Retryable("the daemon stopped before the commit; what is not committed is read again")
 
 
 def _finished(plan: BatchPlan) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from ingestd.lake.query import query
 from ingestd.lake.writer import Writer, WriterSettings
 from ingestd.ledger import Ledger
 from ingestd.model import ChunkResult, Column, Match, ObjectDone, Span, row_id, row_id_prefix
+from ingestd.state import instances
 from ingestd.state.sqlite import SqliteState
+from ingestd.telemetry.health import Component
 from tests.ledgers import crash
 
 NOW = "2026-07-02 12:00:00.000000000"
@@ -91,13 +94,14 @@ class House:
         self._ledgers: list[Ledger] = []
         self._states: list[SqliteState] = []
         self._writers: list[Writer] = []
+        self.health = Component("lake", "", time.time)
         self.files: Callable[[], LocalFiles] = lambda: LocalFiles(self.lake)
 
     async def daemon(self, **settings: Any) -> tuple[Ledger, Writer]:
         """A daemon that has recovered."""
         state = SqliteState.open(self._folder / "state.db")
         ledger = await Ledger.open(state, self._folder / "instances")
-        writer = Writer(WriterSettings(**{"rotate_secs": 3600.0, **settings}), self.files(), ledger)
+        writer = Writer(WriterSettings(**{"rotate_secs": 3600.0, **settings}), self.files(), ledger, self.health)
         self._states.append(state)
         self._ledgers.append(ledger)
         self._writers.append(writer)
@@ -110,6 +114,12 @@ class House:
         await writer.abandon()
         crash(ledger)
         await state.close()
+
+    async def lose_claims(self, ledger: Ledger) -> None:
+        """The newest daemon slept so long that it was taken for dead; now it wakes up."""
+        epoch = ledger.epoch
+        await self._states[-1].transact(lambda tx: instances.remove(tx, epoch))
+        await ledger.renew()
 
     async def close(self) -> None:
         """End what is still there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -264,6 +265,110 @@ async def test_abandoning_tells_who_waits(house: House) -> None:
         await committed
 
 
+async def test_an_object_lost_between_its_batches_is_read_again_once(house: House) -> None:
+    """The claims were lost while the daemon slept: rows of the first reading do not stand in the way of the next."""
+    ledger, writer = await house.daemon()
+    await claim(ledger, "a")
+    await writer.add(chunk(("a", 0, 2)), [])
+    await house.lose_claims(ledger)
+    await writer.flush()
+    await writer.add(chunk(("a", 2, 4)), [])
+    with pytest.raises(Retryable, match="claim"):
+        await writer.finish("a", done(4))
+    await claim(ledger, "a")
+    await writer.add(chunk(("a", 0, 4)), [])
+    again = writer.finish("a", done(4))
+    await writer.flush()
+    await again
+    assert house.ids() == ids("a", 0, 4)
+
+
+async def test_giving_up_an_object_makes_room(house: House) -> None:
+    """Rows that were dropped do not count as buffered: who waits for room goes on while the lake is stuck."""
+    disk = FullDisk()
+    house.files = lambda: LocalFiles(house.lake, disk)
+    ledger, writer = await house.daemon(rotate_rows=2)
+    await claim(ledger, "a", "b", "c")
+    await writer.add(chunk(("a", 0, 2)), [])
+    await disk.refused()
+    await writer.add(chunk(("b", 0, 2)), [])
+    waiting = asyncio.create_task(writer.add(chunk(("c", 0, 2)), []))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(writer.leave("b"), 10)
+    await asyncio.wait_for(waiting, 10)
+    await ledger.release("b")
+    disk.full = False
+    await writer.flush()
+    assert house.ids() == ids("a", 0, 2) + ids("c", 0, 2)
+
+
+@pytest.mark.parametrize("how", ["close", "abandon"])
+async def test_who_waits_for_room_is_told_of_the_end(house: House, how: str) -> None:
+    """The lake is full for ever and so are the buffers: closing ends within its deadline, and with it every wait."""
+    disk = FullDisk()
+    house.files = lambda: LocalFiles(house.lake, disk)
+    ledger, writer = await house.daemon(rotate_rows=2)
+    await claim(ledger, "a", "b", "c")
+    await writer.add(chunk(("a", 0, 2)), [])
+    await disk.refused()
+    await writer.add(chunk(("b", 0, 2)), [])
+    waiting = asyncio.create_task(writer.add(chunk(("c", 0, 2)), []))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await (writer.close(0.1) if how == "close" else writer.abandon())
+        with pytest.raises(Retryable):
+            await waiting
+
+
+async def test_a_batch_that_could_not_be_published_is_published_later(house: House) -> None:
+    """It is committed: its object is done, and `recover` brings its rows into view without a restart."""
+    ledger, writer = await house.daemon()
+    published = ledger.published
+
+    async def broken(batch_id: str) -> None:
+        raise ZeroDivisionError(batch_id)
+
+    ledger.published = broken  # type: ignore[method-assign]
+    for identity in ("a", "b"):
+        await claim(ledger, identity)
+        await writer.add(chunk((identity, 0, 2)), [])
+        committed = writer.finish(identity, done(2))
+        await writer.flush()
+        await committed
+    assert len(await ledger.unfinished()) == 2
+    first, *_ = await ledger.unfinished()
+
+    async def broken_for_one(batch_id: str) -> None:
+        if batch_id == first:
+            raise ZeroDivisionError(batch_id)
+        await published(batch_id)
+
+    ledger.published = broken_for_one  # type: ignore[method-assign]
+    await writer.recover()
+    assert await ledger.unfinished() == {first}
+    ledger.published = published  # type: ignore[method-assign]
+    await writer.recover()
+    assert await ledger.unfinished() == set()
+    assert house.ids() == ids("a", 0, 2) + ids("b", 0, 2)
+    assert house.staged() == []
+
+
+async def test_health_says_that_the_lake_cannot_be_written(house: House) -> None:
+    """Failing, with the reason, while a batch is tried again; well after its commit."""
+    disk = FullDisk()
+    house.files = lambda: LocalFiles(house.lake, disk)
+    ledger, writer = await house.daemon()
+    await claim(ledger, "a")
+    await writer.add(chunk(("a", 0, 2)), [])
+    writer.request_commit("idle")
+    await disk.refused()
+    await asyncio.wait_for(_until(lambda: house.health.state == "recoverable_error"), 10)
+    assert "No space left" in house.health.last_error
+    disk.full = False
+    await writer.flush()
+    assert house.health.state == "ok"
+
+
 async def test_columns_of_two_generations_go_to_two_files(house: House) -> None:
     """A reload that changed a schema may fall into the middle of a batch."""
     from ingestd.lake.batch import BatchBuilder
@@ -301,6 +406,11 @@ class HeldDisk(Disk):
         self._loop.call_soon_threadsafe(self._reached.set)
         asyncio.run_coroutine_threadsafe(self._released.wait(), self._loop).result(10)
         super().write_file(path, data)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - the thread that writes tells nobody else
+        await asyncio.sleep(0.005)
 
 
 class FullDisk(Disk):
