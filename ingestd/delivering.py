@@ -34,7 +34,7 @@ class Delivering:
         return {name: assembly.destination(name, root) for name in root.destinations}
 
     async def replace(self, root: Root, destinations: Mapping[str, Destination]) -> None:
-        """Send to these from now on. What is on its way is broken off, and sent again where that is harmless."""
+        """Send to these from now on, once what is on its way to the others has arrived, or had its time."""
         await self.close()
         for name in self._destinations.keys() - destinations.keys():
             self._health.forget("destination", name)
@@ -55,7 +55,7 @@ class Delivering:
             await self._outbox.drain(deadline_secs)
 
     async def close(self) -> None:
-        """Break off, give leases back, let go of connections. Idempotent."""
+        """Let what is on its way arrive, or have its time; give leases back; let go of connections. Idempotent."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -50,7 +50,8 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lane:
-    """See the module. `run` ends by being cancelled; attempts under way are broken off then."""
+    """See the module. `run` ends by being cancelled: nothing new is claimed then, and attempts under way have
+    `timeout_secs` to end before they are broken off, so that a reload or a stop repeats no alert."""
 
     def __init__(
         self,
@@ -104,9 +105,14 @@ class Lane:
                 except TimeoutError:
                     continue
         finally:
-            for task in self._sending:
-                task.cancel()
-            await asyncio.gather(*self._sending, return_exceptions=True)
+            await self._finish_what_began()
+
+    async def _finish_what_began(self) -> None:
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=self._settings.timeout_secs)
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def _start_what_may_start(self) -> float:
         """Claim and begin to send; answers after how many seconds to look again, unless woken before."""

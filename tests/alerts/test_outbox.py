@@ -434,10 +434,10 @@ async def test_several_daemons_share_the_work_without_repeating_it(world: World)
 
 
 async def test_stopping_gives_the_leases_back(world: World) -> None:
-    """An outbox that is cancelled breaks off what is under way and leaves it to the next one at once."""
+    """An outbox that is cancelled breaks off what does not arrive in time and leaves it to the next one at once."""
     slow = MemoryDestination("slow")
     slow.open.clear()
-    alerts, outbox = await world.start(slow)
+    alerts, outbox = await world.start(slow, settings={"slow": LaneSettings(timeout_secs=0.05)})
     (alert_id,) = await raised(alerts)
 
     async def under_way() -> bool:
@@ -448,6 +448,27 @@ async def test_stopping_gives_the_leases_back(world: World) -> None:
     now = world.clock()
     claimed = await world.state.transact(lambda tx: table.claim(tx, "slow", "9", now=now, lease_secs=9, limit=1))
     assert [row.alert_id for row in claimed] == [alert_id]
+
+
+async def test_stopping_waits_for_what_is_under_way(world: World) -> None:
+    """A reload or the end of a drain does not repeat an alert at a destination that cannot recognise a repeat."""
+    one = MemoryDestination("soc", exactly_once=False)
+    one.open.clear()
+    alerts, outbox = await world.start(one)
+    (alert_id,) = await raised(alerts)
+
+    async def under_way() -> bool:
+        return one.attempts == [alert_id]
+
+    await until(outbox, under_way)
+    stopping = asyncio.create_task(world.stop())
+    await asyncio.sleep(0)
+    one.open.set()
+    await stopping
+    assert (await world.row(alert_id, "soc")).status == "sent"
+    _, after = await world.start(one)
+    assert await after.drain(10) == 0
+    assert [alert.alert_id for alert in one.received] == [alert_id]
 
 
 async def test_alerts_for_a_removed_destination_are_buried(world: World) -> None:
