@@ -164,7 +164,7 @@ class Crew:
         """End everything now. Idempotent."""
         await self._end_tasks()
         await self._zygote.close()
-        await asyncio.gather(*(asyncio.shield(worker.ended) for worker in self.workers))
+        await asyncio.gather(*(worker.abandon() for worker in self.workers))
         for turn in self._waiting:
             if not turn.done():
                 turn.set_exception(Retryable("the worker pool is closed"))

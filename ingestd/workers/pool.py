@@ -79,8 +79,9 @@ class Pool:
             retiring.add_done_callback(lambda _: self._old.pop(old, None))
 
     async def close(self, deadline: float = 0.0) -> None:
-        """Wait up to `deadline` seconds for what is under way, then end everything. Objects that are cut off raise
-        Retryable at their `run`. Idempotent."""
+        """Wait up to `deadline` seconds for what is under way, then end everything within a few more, even if
+        `on_result` does not come back: then it is cancelled. Objects that are cut off raise Retryable at their `run`.
+        Idempotent."""
         self._closed = True
         crews = self._crews()
         with contextlib.suppress(TimeoutError):

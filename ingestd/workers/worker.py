@@ -42,6 +42,8 @@ Read = Callable[[], AsyncIterator[bytes]]
 _BUFFER_BYTES: Final = 4 << 20
 """Of results that arrived and were not looked at yet: the reader takes large frames in few steps."""
 _END_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 1.0
+"""For handing on what a child sent before it was ended."""
 _LARGE_BYTES: Final = 1 << 20
 """Stored bytes from which an object counts as large: a child has few of those open at once, to bound its memory."""
 
@@ -120,6 +122,7 @@ class Worker:
         self._on_call = on_call
         self._large = asyncio.Semaphore(4)
         self._tasks: list[asyncio.Task[None]] = []
+        self._listening: asyncio.Timeout | None = None
         self.ended: asyncio.Future[Death] = asyncio.get_running_loop().create_future()
 
     @staticmethod
@@ -235,6 +238,8 @@ class Worker:
         if self.ended.done() or self._writer.transport.is_closing():
             return  # the stream knows, or will
         self._writer.writelines(pack(kind, number, payload))
+        if kind == CANCEL:
+            return  # small, and not worth waiting for a child that may itself wait for us
         with contextlib.suppress(ConnectionError):  # the same
             await self._writer.drain()
 
@@ -254,12 +259,17 @@ class Worker:
     async def _live(self, reader: asyncio.StreamReader) -> None:
         detail = ""
         try:
-            await self._take_messages(reader)
+            async with asyncio.timeout(None) as self._listening:
+                await self._take_messages(reader)
+        except TimeoutError:  # see `abandon`
+            self.zygote.kill(self.child)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except Exception as error:  # noqa: BLE001 - nobody reads its messages now: it must not live on
             detail = f"sent what is no message: {type(error).__name__}: {error}"
             self.zygote.kill(self.child)
+        finally:
+            self._listening = None
         self._writer.close()
         await self._bury(detail)
 
@@ -311,7 +321,15 @@ class Worker:
             await asyncio.wait_for(asyncio.shield(self.ended), _END_SECONDS)
         except TimeoutError:
             self.zygote.kill(self.child)
-            await asyncio.shield(self.ended)
+            await self.abandon()
+
+    async def abandon(self) -> None:
+        """The child is being ended: let what it sent be handed on for a moment, then no more, as whoever takes it may
+        wait for ever. Returns when it is gone. Idempotent."""
+        await asyncio.wait([self.ended], timeout=_GRACE_SECONDS)
+        if self._listening is not None and not self._listening.expired():
+            self._listening.reschedule(0.0)
+        await asyncio.shield(self.ended)
 
     def kill(self) -> None:
         """End the child now, as one that came no further."""

@@ -11,6 +11,7 @@ import pytest
 
 from ingestd.errors import ConfigError, Permanent, Retryable
 from ingestd.model import ChunkResult, Route
+from ingestd.workers import worker
 from ingestd.workers.pool import Pool
 from ingestd.workers.settings import PoolSettings
 from tests.workers import fakes
@@ -260,6 +261,47 @@ async def test_closed_pool_cuts_off_what_is_under_way(house: House) -> None:
         await house.run("late", lines(1))
     for outcome in await asyncio.gather(*running, return_exceptions=True):
         assert not isinstance(outcome, BaseException) or isinstance(outcome, Retryable)
+
+
+async def _never_taken(house: House) -> asyncio.Event:
+    """Start a pool whose results nobody ever takes; the event says that one is there."""
+    stuck = asyncio.Event()
+
+    async def never(_: ChunkResult) -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    house.pool = Pool(msgspec.structs.replace(QUICK, workers=1), never)
+    await house.pool.start(house.spec)
+    return stuck
+
+
+async def test_closing_does_not_wait_for_who_takes_the_results(house: House) -> None:
+    """`on_result` waits for a lake that nobody mends: `close` ends all the same, and cuts the object off."""
+    house.every("Rule.All", 1)
+    stuck = await _never_taken(house)
+    running = asyncio.create_task(house.run("object", lines(20_000)))
+    await stuck.wait()
+    async with asyncio.timeout(10):
+        await house.pool.close(0.1)
+        with pytest.raises(Retryable):
+            await running
+
+
+async def test_cancelling_does_not_wait_for_who_takes_the_results(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for one object that is cancelled, also when it runs alone because a child died under it."""
+    monkeypatch.setattr(worker, "_END_SECONDS", 0.2)
+    house.rule("Rule.Exits", "import os\ndef rule(event):\n    if event['id'] == 3:\n        os._exit(1)\n")
+    stuck = await _never_taken(house)
+    running = asyncio.create_task(house.run("object", lines(20)))
+    await stuck.wait()
+    async with asyncio.timeout(10):
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert house.pool.stats().objects == 0
 
 
 async def test_mistakes_of_the_rooms_become_rejects(house: House) -> None:
