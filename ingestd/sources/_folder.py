@@ -13,17 +13,36 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from asyncinotify import Inotify, Mask
 
 from ingestd.folder import walk
+from ingestd.telemetry import occurrences
 
 WALK_STEP = 500
 """Files looked at per step of the walk, so that the loop goes on between."""
 WATCH_MASK = (
-    Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.MODIFY | Mask.CREATE | Mask.DELETE_SELF | Mask.ONLYDIR | Mask.DONT_FOLLOW
+    Mask.CLOSE_WRITE
+    | Mask.MOVED_TO
+    | Mask.MODIFY
+    | Mask.CREATE
+    | Mask.ATTRIB
+    | Mask.DELETE_SELF
+    | Mask.ONLYDIR
+    | Mask.DONT_FOLLOW
 )
+
+
+@dataclass
+class _Walk:
+    """A walk under way."""
+
+    files: Iterator[tuple[str, os.stat_result]]
+    is_full: bool
+    found: int = 0
 
 
 class FolderWatch:
@@ -49,29 +68,43 @@ class FolderWatch:
         self._ready: dict[str, None] = {}
         self._settling: dict[str, float] = {}
         self._settle_heap: list[tuple[float, str]] = []
-        self._walks: deque[Iterator[tuple[str, os.stat_result]]] = deque()
+        self._walks: deque[_Walk] = deque()
         self._next_walk = 0.0
         self._inotify: Inotify | None = None
         self._listener: asyncio.Task[None] | None = None
         self.arrived = asyncio.Event()
+        self.full_walks = 0
+        """Walks through the whole tree that came to their end and found something."""
 
     def start(self) -> None:
         """Begin to listen, then to walk: nothing that comes between the two is missed."""
+        self._loop = asyncio.get_running_loop()
         try:
             self._inotify = Inotify()
-            self._listener = asyncio.get_running_loop().create_task(self._listen(self._inotify))
+            self._listener = self._loop.create_task(self._listen(self._inotify))
         except OSError as error:
-            self._without_inotify(error)
+            self._without_inotify(error.strerror)
         self._walk_from("")
 
     def _walk_from(self, folder: str) -> None:
         """Queue a walk; each folder is watched before it is listed, so that nothing falls between."""
-        self._walks.append(walk(self._root, folder, self._watch_folder))
+        self._walks.append(_Walk(walk(self._root, folder, self._watch_folder), is_full=not folder))
 
-    def _without_inotify(self, error: OSError) -> None:
+    def _without_inotify(self, reason: str | None) -> None:
         """Fall back to walking the tree every `rescan_secs`."""
-        self._on_degraded(f"{self._root}: cannot be watched ({error.strerror}); it is walked instead")
+        every = f"every {self._rescan_secs:g} s"
+        self._on_degraded(f"{self._root}: cannot be watched ({reason}); it is walked {every} instead")
         self._next_walk = self._clock() + self._rescan_secs
+
+    def _stop_watching(self, inotify: Inotify, reason: str | None) -> None:
+        """Let go of inotify, with its reader, and walk instead. Called from the loop."""
+        if self._listener is None:
+            return  # closed meanwhile
+        self._listener.cancel()
+        self._inotify = None
+        self._without_inotify(reason)
+        self._walk_from("")
+        self.arrived.set()
 
     async def take(self, limit: int) -> list[str]:
         """Up to `limit` candidates that are ready now. Walks on only while fewer are known."""
@@ -114,17 +147,23 @@ class FolderWatch:
         return len(self._settling)
 
     async def _walk_on(self) -> None:
-        found = await asyncio.to_thread(lambda walking: list(islice(walking, WALK_STEP)), self._walks[0])
+        walking = self._walks[0]
+        found = await asyncio.to_thread(lambda: list(islice(walking.files, WALK_STEP)))
+        walking.found += len(found)
         if not found:
             self._walks.popleft()
             self._next_walk = self._clock() + self._rescan_secs
+            self.full_walks += walking.is_full and walking.found > 0
         for key, status in found:
             if self._wanted(key):
                 self._found(key, status)
 
     def _found(self, key: str, status: os.stat_result) -> None:
-        unchanged_since = max(status.st_mtime, status.st_ctime)
-        if self._clock() - unchanged_since >= self._settle_secs:
+        now = self._clock()
+        # a modification time in the future was set by hand, and says nothing of when that was
+        changed = status.st_ctime if status.st_mtime > now else max(status.st_mtime, status.st_ctime)
+        unchanged_since = min(changed, now)
+        if now - unchanged_since >= self._settle_secs:
             if key not in self._settling:
                 self._ready[key] = None
         else:
@@ -153,24 +192,34 @@ class FolderWatch:
 
     def _watch_folder(self, folder: str) -> None:
         """Watch one folder. Called from the walk's thread."""
-        if self._inotify is None:
+        inotify = self._inotify
+        if inotify is None:
             return
+        path = os.path.join(self._root, folder)
         try:
-            self._inotify.add_watch(os.path.join(self._root, folder), WATCH_MASK)
-        except FileNotFoundError:
+            # a folder that was moved keeps the watch, and its old path, that it had before
+            inotify.add_watch(path, WATCH_MASK).path = Path(path)
+        except (FileNotFoundError, NotADirectoryError):
             return  # gone again
+        except ValueError:
+            return  # closed meanwhile
         except OSError as error:
-            self._inotify.close()
             self._inotify = None
-            self._without_inotify(error)
+            self._loop.call_soon_threadsafe(self._stop_watching, inotify, error.strerror)
 
     async def _listen(self, inotify: Inotify) -> None:
-        async for event in inotify:
-            if event.mask & Mask.Q_OVERFLOW:
-                self._walk_from("")
-            elif event.path is not None and event.name is not None:
-                self._event(str(event.path).removeprefix(self._root + "/"), event.mask)
-            self.arrived.set()
+        try:
+            async for event in inotify:
+                if event.mask & Mask.Q_OVERFLOW:
+                    self._walk_from("")
+                elif event.path is not None and event.name is not None:
+                    self._event(str(event.path).removeprefix(self._root + "/"), event.mask)
+                self.arrived.set()
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: whatever ends it has to be told
+            occurrences.internal_error("receive", error, folder=self._root)
+            self._stop_watching(inotify, "the listener failed")
+        finally:
+            inotify.close()
 
     def _event(self, key: str, mask: Mask) -> None:
         if mask & Mask.ISDIR:
@@ -182,15 +231,15 @@ class FolderWatch:
         if mask & (Mask.CLOSE_WRITE | Mask.MOVED_TO):
             self._settling.pop(key, None)
             self._ready[key] = None
-        elif mask & (Mask.MODIFY | Mask.CREATE):
+        elif mask & (Mask.MODIFY | Mask.CREATE) or (mask & Mask.ATTRIB and key not in self._ready):
             self._unsettle(key, self._clock() + self._settle_secs)
 
     async def close(self) -> None:
         """Stop listening. Idempotent."""
         if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
-            self._listener = None
-        if self._inotify is not None:
-            self._inotify.close()
-            self._inotify = None
+            listener, inotify = self._listener, self._inotify
+            self._listener = self._inotify = None
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+            if inotify is not None:
+                inotify.close()

@@ -2,7 +2,7 @@
 
 A file is delivered when it was renamed into the folder or closed after writing, or has been unchanged for
 `settle_secs`; half-written files are left alone. What was acknowledged is remembered by signature (inode, size,
-modification time), so that a restart reads nothing again. Nothing of the user's is moved or marked.
+times of modification and change), so that a restart reads nothing again. Nothing of the user's is moved or marked.
 
 Several daemons may read one folder: the ledger decides who reads which file.
 """
@@ -16,21 +16,26 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from ingestd.config.models import ConfigPath, Seconds, SourceConfig
+from ingestd.errors import Retryable
 from ingestd.failpoints import hit
 from ingestd.folder import Signature, signature_now
 from ingestd.model import Check, Delivery
 from ingestd.sources._folder import FolderWatch
 from ingestd.sources.base import Source
 from ingestd.state import files
-from ingestd.state.base import State
+from ingestd.state.base import State, Transaction
+from ingestd.telemetry import occurrences
 
 LEASE_SECS = 3600.0
 """A file is ours as long as we live; the lease only has to be longer than the renewal."""
+SWEEP_PATHS = 500
+"""Remembered paths looked at in one step, when those that are gone are forgotten."""
 
 
 class Config(SourceConfig):
@@ -57,6 +62,7 @@ class DirectorySource(Source):
     def __init__(self, name: str, config: Config, state: State, *, clock: Callable[[], float] = time.time) -> None:
         self.name = name
         self.degraded = ""
+        """Why the folder cannot be watched and is walked instead; empty when it is watched."""
         self._config = config
         self._state = state
         self._clock = clock
@@ -73,8 +79,12 @@ class DirectorySource(Source):
         self._held: dict[str, tuple[Delivery, Signature]] = {}
         self._changed_while_held: set[str] = set()
         self._delayed: list[tuple[float, str]] = []
+        self._swept_walks = 0
+        self._sweep: asyncio.Task[None] | None = None
 
     def _on_degraded(self, reason: str) -> None:
+        if not self.degraded:
+            occurrences.folder_not_watched(self.name, reason)
         self.degraded = reason
 
     def _wanted(self, key: str) -> bool:
@@ -119,9 +129,15 @@ class DirectorySource(Source):
                 self._changed_while_held.add(key)
             elif (signature := signature_now(self._root, key)) is not None:
                 candidates[key] = signature
+        self._sweep_when_due()
         if not candidates:
             return []
-        known = await self._state.read(lambda tx: files.lookup_many(tx, self.name, list(candidates)))
+        try:
+            known = await self._state.read(lambda tx: files.lookup_many(tx, self.name, list(candidates)))
+        except BaseException:
+            for key in candidates:
+                self._watch.give_back(key)
+            raise
         return [
             self._deliver(key, signature, now)
             for key, signature in candidates.items()
@@ -133,7 +149,7 @@ class DirectorySource(Source):
         notice = {"ingestd": "file", "root": self._root, "path": key, "size": signature.size}
         delivery = Delivery(
             source=self.name,
-            message_id=f"{key}@{signature.mtime_ns}.{signature.size}",
+            message_id=f"{key}@{signature.mtime_ns}.{signature.ctime_ns}.{signature.size}",
             body=json.dumps(notice).encode(),
             receipt=key,
             received_at=now,
@@ -178,15 +194,46 @@ class DirectorySource(Source):
         """See `Source`."""
         readable = await asyncio.to_thread(os.access, self._root, os.R_OK | os.X_OK)
         detail = "" if readable else f"{self._root} is not a folder that this user may list and read"
-        return [Check(what=f"list the folder {self._root}", ok=readable, detail=detail, missing_permission="r-x")]
+        checks = [Check(what=f"list the folder {self._root}", ok=readable, detail=detail, missing_permission="r-x")]
+        if self.degraded:
+            checks.append(Check(what=f"watch the folder {self._root}", ok=False, detail=self.degraded))
+        return checks
 
     async def close(self) -> None:
         """See `Source`."""
         await self._watch.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            await asyncio.gather(self._sweep, return_exceptions=True)
+            self._sweep = None
 
     async def depth(self) -> int | None:
         """Files known to wait; more may not have been walked yet."""
         return self._watch.ready + len(self._delayed)
+
+    def _sweep_when_due(self) -> None:
+        """Forget the paths that are gone, once after each walk through a tree that is not empty: an empty one may
+        be a file system that is not mounted just now."""
+        if self._swept_walks < self._watch.full_walks and (self._sweep is None or self._sweep.done()):
+            self._swept_walks = self._watch.full_walks
+            self._sweep = asyncio.create_task(self._forget_what_is_gone(), name=f"sweep-{self.name}")
+
+    async def _forget_what_is_gone(self) -> None:
+        after = ""
+        try:
+            while page := await self._state.read(self._page_after(after)):
+                after = page[-1]
+                gone = await asyncio.to_thread(self._gone, page)
+                if gone:
+                    await self._state.transact(partial(files.forget, source=self.name, paths=gone))
+        except Retryable as error:
+            occurrences.retrying("receive", error, in_secs=self._config.rescan_secs, source=self.name)
+
+    def _page_after(self, after: str) -> Callable[[Transaction], list[str]]:
+        return partial(files.known_after, source=self.name, after=after, limit=SWEEP_PATHS)
+
+    def _gone(self, keys: list[str]) -> list[str]:
+        return [key for key in keys if not os.path.lexists(os.path.join(self._root, key))]
 
     def _let_go(self, keys: Sequence[str] | dict[str, Signature]) -> None:
         for key in keys:

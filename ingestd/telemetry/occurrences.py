@@ -89,6 +89,11 @@ def receive_failed(source: str, error: BaseException, *, in_secs: float) -> None
     _log.warning("cannot receive", source=source, **_failed("receive", error), in_secs=round(in_secs, 3))
 
 
+def folder_not_watched(source: str, reason: str) -> None:
+    """The kernel does not tell of a folder's changes (any more); it is walked through now and then instead."""
+    _log.warning("folder is walked instead of watched", source=source, **_failed("receive", reason, "retryable"))
+
+
 def messages_acked(source: str, count: int) -> None:
     """Messages are finished for good."""
     metrics.MESSAGES.labels(source=source, outcome="acked").inc(count)

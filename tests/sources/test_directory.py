@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -9,10 +10,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from asyncinotify import Inotify
 
+from ingestd.errors import Retryable
 from ingestd.model import Delivery
+from ingestd.sources import directory
 from ingestd.sources.directory import Config, DirectorySource
+from ingestd.state import files
 from ingestd.state.memory import MemoryState
+from ingestd.telemetry import occurrences
 
 
 class Clock:
@@ -236,4 +242,124 @@ async def test_ten_thousand_files_are_walked_once(
         await source.ack(batch)
     assert seen == 10_000
     assert len(scans) == 1
+    await source.close()
+
+
+async def test_a_modification_time_in_the_future_does_not_keep_a_file_from_settling(
+    inbox: Path, state: MemoryState, clock: Clock
+) -> None:
+    """Whoever set it by hand: what counts is when it was set."""
+    (inbox / "a.log").write_text("a")
+    os.utime(inbox / "a.log", (time.time() + 1e6, time.time() + 1e6))
+    source = _source(inbox, state, clock)
+    assert _paths(await _all(source, clock)) == ["a.log"]
+    await source.close()
+
+
+async def test_a_folder_that_is_renamed_is_watched_under_its_new_name(
+    inbox: Path, state: MemoryState, clock: Clock
+) -> None:
+    """Filled under a hidden name, then shown: what is written there later is found too."""
+    (inbox / ".incoming").mkdir()
+    source = _source(inbox, state, clock)
+    assert await source.receive(10, 0.001) == []
+    os.rename(inbox / ".incoming", inbox / "day1")
+    assert await source.receive(10, 0.05) == []
+    assert not source._watch.busy
+    (inbox / "day1" / "late.log").write_text("x")
+    assert _paths(await source.receive(10, 5.0)) == ["day1/late.log"]
+    await source.close()
+
+
+async def test_files_are_not_lost_when_the_state_cannot_be_asked(
+    inbox: Path, state: MemoryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are candidates again at the next call."""
+    (inbox / "a.log").write_text("a")
+    source = _source(inbox, state, clock)
+    clock.added += 120
+
+    async def busy(_: object) -> None:
+        raise Retryable("locked")
+
+    with monkeypatch.context() as patch, pytest.raises(Retryable):
+        patch.setattr(state, "read", busy)
+        await source.receive(10, 0.001)
+    assert _paths(await source.receive(10, 0.001)) == ["a.log"]
+    await source.close()
+
+
+async def test_a_folder_that_cannot_be_watched_is_walked_and_said_to_be(
+    inbox: Path, state: MemoryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has no watches left: files come at the next walk, the warning is given once, `check` tells."""
+    warned: list[str] = []
+    monkeypatch.setattr(occurrences, "folder_not_watched", lambda source, reason: warned.append(reason))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Inotify, "add_watch", full)
+    open_before = len(os.listdir("/proc/self/fd"))
+    source = _source(inbox, state, clock, rescan_secs=30)
+    assert await source.receive(10, 0.01) == []
+    (inbox / "a.log").write_text("a")
+    assert _paths(await _all(source, clock)) == ["a.log"]
+    assert len(warned) == 1
+    assert "No space left" in warned[0]
+    assert [check.ok for check in await source.check()] == [True, False]
+    assert len(os.listdir("/proc/self/fd")) == open_before
+    await source.close()
+
+
+async def test_a_listener_that_fails_is_told_and_replaced_by_walking(
+    inbox: Path, state: MemoryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in the watching costs promptness, not files."""
+    errors: list[BaseException] = []
+    monkeypatch.setattr(occurrences, "internal_error", lambda stage, error, **_: errors.append(error))
+
+    async def broken(_: Inotify) -> None:
+        raise ValueError("not an event")
+
+    monkeypatch.setattr(Inotify, "get", broken)
+    source = _source(inbox, state, clock, rescan_secs=30)
+    assert await source.receive(10, 0.01) == []
+    (inbox / "a.log").write_text("a")
+    assert _paths(await _all(source, clock)) == ["a.log"]
+    assert [str(error) for error in errors] == ["not an event"]
+    assert "listener failed" in source.degraded
+    await source.close()
+
+
+async def test_a_file_whose_permissions_changed_comes_again(inbox: Path, state: MemoryState, clock: Clock) -> None:
+    """One that could not be read was set aside; now it may be readable."""
+    (inbox / "a.log").write_text("a")
+    source = _source(inbox, state, clock)
+    held = await _all(source, clock)
+    await source.dead_letter(held[0], "forbidden", "this user may not read it")
+    (inbox / "a.log").chmod(0o600)
+    assert await source.receive(10, 0.05) == []
+    again = await _all(source, clock)
+    assert _paths(again) == ["a.log"]
+    assert again[0].message_id != held[0].message_id
+    await source.close()
+
+
+async def test_paths_that_are_gone_are_forgotten_after_a_walk(
+    inbox: Path, state: MemoryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered does not grow for ever; what is still there stays known."""
+    monkeypatch.setattr(directory, "SWEEP_PATHS", 3)
+    for number in range(10):
+        (inbox / f"{number}.log").write_text("x")
+    source = _source(inbox, state, clock)
+    await source.ack(await _all(source, clock))
+    for number in range(8):
+        (inbox / f"{number}.log").unlink()
+    clock.added += 1000
+    assert await source.receive(10, 0.05) == []
+    assert source._sweep is not None
+    await source._sweep
+    assert await state.read(lambda tx: files.known_after(tx, "inbox", "", 100)) == ["8.log", "9.log"]
     await source.close()
