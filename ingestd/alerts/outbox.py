@@ -55,7 +55,7 @@ class Outbox:
             lane.wake()
 
     async def run(self) -> None:
-        """Deliver until cancelled. Then attempts under way get their `timeout_secs`, and all leases are given back."""
+        """Deliver until cancelled. Then attempts under way get their `timeout_secs`, and leases are given back."""
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in self._lanes:

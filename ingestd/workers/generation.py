@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
@@ -61,6 +62,8 @@ class Zygote:
         self._control = control
         self._children: dict[int, Child] = {}
         self._numbers = 0
+        self._unsent: deque[tuple[bytes, list[int]]] = deque()
+        """Orders, with copies of their file descriptors, that found the socket full."""
         self.died = asyncio.Event()
         self.loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         self._listener = asyncio.create_task(self._listen(), name="zygote")
@@ -124,6 +127,7 @@ class Zygote:
         """End the zygote, and with it its children. Idempotent."""
         self._listener.cancel()
         await asyncio.gather(self._listener, return_exceptions=True)
+        self._forget_orders()
         self._control.close()
         try:
             await asyncio.wait_for(self._process.wait(), _END_SECONDS)
@@ -133,10 +137,39 @@ class Zygote:
         self._lost()
 
     def _order(self, order: Order, fds: Iterable[int] = ()) -> None:
-        try:
-            socket.send_fds(self._control, [frame(order)], list(fds))
-        except OSError as error:
-            raise ZygoteDied(f"the zygote does not take orders: {error}") from error
+        """Send an order, now or as soon as the zygote takes it. Raises ZygoteDied."""
+        if self._control.fileno() < 0:
+            raise ZygoteDied("the zygote was closed")
+        self._unsent.append((frame(order), [os.dup(fd) for fd in fds]))
+        if len(self._unsent) == 1 and not self._send_orders():
+            raise ZygoteDied("the zygote does not take orders")
+
+    def _send_orders(self) -> bool:
+        """Send what waits; the rest when the socket has room. False when the zygote is gone."""
+        loop = asyncio.get_running_loop()
+        while self._unsent:
+            data, fds = self._unsent[0]
+            try:
+                sent = socket.send_fds(self._control, [data], fds)
+            except BlockingIOError:  # it is busy, or stopped
+                loop.add_writer(self._control, self._send_orders)
+                return True
+            except OSError:
+                self._forget_orders()
+                return False
+            _close(fds)  # they went with the first byte
+            self._unsent[0] = (data[sent:], [])
+            if sent == len(data):
+                self._unsent.popleft()
+        loop.remove_writer(self._control)
+        return True
+
+    def _forget_orders(self) -> None:
+        if self._control.fileno() >= 0:
+            asyncio.get_running_loop().remove_writer(self._control)
+        for _, fds in self._unsent:
+            _close(fds)
+        self._unsent.clear()
 
     async def _listen(self) -> None:
         """Take reports until the zygote is gone."""
@@ -166,6 +199,7 @@ class Zygote:
     def _lost(self) -> None:
         """The zygote is gone, and the kernel has ended its children."""
         self.died.set()
+        self._forget_orders()
         status = self._process.returncode
         if not self.loaded.done():
             problem = Problem(f"loading schemas and detections ended the process that did it (exit status {status})")
@@ -182,6 +216,11 @@ class Zygote:
 def scrubbed(environ: Mapping[str, str], allowed: Iterable[str] = ()) -> dict[str, str]:
     """What a child may see of an environment: what Python needs, and what the configuration allows."""
     return {name: environ[name] for name in (*_ENVIRONMENT, *allowed) if name in environ} | _ARROW
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _resolve(future: asyncio.Future[T], value: T) -> None:

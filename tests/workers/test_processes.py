@@ -17,7 +17,8 @@ import msgspec
 import pytest
 
 from ingestd.errors import ConfigError
-from ingestd.workers.generation import scrubbed
+from ingestd.workers.generation import Child, Zygote, scrubbed
+from ingestd.workers.orders import CHILD_FDS
 from ingestd.workers.pool import Pool
 from ingestd.workers.settings import MIB
 from tests.workers.conftest import QUICK, House, lines, row_ids_of, run_all, until
@@ -216,6 +217,30 @@ async def test_a_hundred_reloads_and_deaths_leave_nothing_behind(house: House) -
     await _reload_and_die(house, 2)
     with _nothing_grows():
         await _reload_and_die(house, 100)
+
+
+async def test_orders_wait_for_a_zygote_that_is_busy(house: House) -> None:
+    """A zygote that is stopped gets all orders once it goes on: it is not taken for dead, and no kill is dropped."""
+    house.every("Rule.Tens", 10)
+    zygote = await Zygote.start(house.spec, QUICK)
+    try:
+        ends = [os.open(os.devnull, os.O_RDWR) for _ in range(CHILD_FDS)]
+        os.kill(zygote.pid, signal.SIGSTOP)
+        unknown = Child(0)
+        for _ in range(5_000):
+            zygote.kill(unknown)
+        forking = asyncio.create_task(zygote.fork(ends))
+        await asyncio.sleep(0)
+        assert not forking.done()
+        os.kill(zygote.pid, signal.SIGCONT)
+        child = await asyncio.wait_for(forking, 10)
+        zygote.kill(child)
+        assert await asyncio.wait_for(child.exited, 10) is not None
+        assert not zygote.died.is_set()
+    finally:
+        for end in ends:
+            os.close(end)
+        await zygote.close()
 
 
 async def test_closing_ends_every_process(house: House) -> None:
