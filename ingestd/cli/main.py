@@ -18,6 +18,7 @@ from ingestd.cli import (
     config_schema,
     doctor,
     healthcheck,
+    infer_schema,
     init,
     parse,
     print_config,
@@ -51,6 +52,7 @@ app.command("validate")(validate.command)
 app.command("doctor")(doctor.command)
 app.command("test")(test.command)
 app.command("parse")(parse.command)
+app.command("infer-schema")(infer_schema.command)
 app.command("query")(query.command)
 app.command("alerts")(alerts.command)
 app.command("rejects")(rejects.command)
