@@ -139,6 +139,15 @@ class Zygote:
         for fd in fds:
             os.close(fd)
 
+    def _end(self) -> NoReturn:
+        """The parent let go: nothing is left when this process is."""
+        for pid in self._pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._pids:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            _kill_group(pid)
+        os._exit(0)
+
     def _kill(self, number: int) -> None:
         for pid, child_number in self._pids.items():
             if child_number == number:
@@ -162,7 +171,7 @@ class Zygote:
         data, fds, _, _ = socket.recv_fds(self._control, 1 << 16, CHILD_FDS, socket.MSG_CMSG_CLOEXEC)
         self._fds += fds
         if not data:
-            os._exit(0)  # the parent is gone; the kernel now kills the children
+            self._end()
         self._buffer += data
 
     def _take(self) -> Order | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -169,8 +170,8 @@ def test_suspects_are_suspended_at_their_limit_within_the_window() -> None:
 
 def reading(**fields: object) -> Reading:
     """A reading of a task with these skips."""
-    nothing: Any = None
-    return Reading(Open(task=task(**fields)), nothing, nothing)
+    decoder: Any = SimpleNamespace(framing="lines", tail_open=False, records=0)
+    return Reading(Open(task=task(**fields)), decoder, decoder)
 
 
 @given(ranges, st.lists(st.integers(0, 80)), st.lists(st.integers(1, 700), min_size=1, max_size=6))
