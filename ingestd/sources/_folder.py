@@ -204,6 +204,8 @@ class FolderWatch:
         except ValueError:
             return  # closed meanwhile
         except OSError as error:
+            if self._inotify is not inotify:
+                return  # closed meanwhile
             self._inotify = None
             self._loop.call_soon_threadsafe(self._stop_watching, inotify, error.strerror)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from backports import zstd
 
 from tests.proofs import checker, hostile
 from tests.proofs.site import Site
@@ -60,6 +61,23 @@ def test_a_line_that_was_read_half_is_read_whole_when_the_file_grew(site: Site) 
     growing.write_bytes(whole[:-40])
     assert _drain(site) == _each_once(1, 2)
     growing.write_bytes(whole + _lines(4))
+    assert _drain(site) == _each_once(1, 2, 3, 4)
+
+
+_RECORDS = json.dumps({"Records": [hostile.record(f"event-{number}") for number in range(1, 5)]}).encode()
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [_RECORDS, gzip.compress(_lines(1, 2, 3, 4)), zstd.compress(_lines(1, 2, 3, 4))],
+    ids=["array", "gzip", "zstd"],
+)
+def test_a_file_that_was_read_half_is_completed(site: Site, whole: bytes) -> None:
+    """What was cut off is a reject, until the rest is there."""
+    growing = site.inbox / "a.log"
+    growing.write_bytes(whole[: len(whole) * 2 // 3])
+    _drain(site)
+    growing.write_bytes(whole)
     assert _drain(site) == _each_once(1, 2, 3, 4)
 
 

@@ -282,9 +282,10 @@ async def test_files_are_not_lost_when_the_state_cannot_be_asked(
     async def busy(_: object) -> None:
         raise Retryable("locked")
 
-    with monkeypatch.context() as patch, pytest.raises(Retryable):
+    with monkeypatch.context() as patch:
         patch.setattr(state, "read", busy)
-        await source.receive(10, 0.001)
+        with pytest.raises(Retryable):
+            await source.receive(10, 0.001)
     assert _paths(await source.receive(10, 0.001)) == ["a.log"]
     await source.close()
 
