@@ -18,6 +18,7 @@ from ingestd.workers.answers import OnCall
 from ingestd.workers.blame import Case, Death, Deed, Suspects
 from ingestd.workers.board import Blame
 from ingestd.workers.budget import ByteBudget
+from ingestd.workers.codefiles import CodeFiles
 from ingestd.workers.deadline import Deadline
 from ingestd.workers.generation import Zygote
 from ingestd.workers.settings import CodeSpec, PoolSettings
@@ -43,10 +44,17 @@ class Crew:
     """Children that share one generation of code. Make with `start`."""
 
     def __init__(
-        self, settings: PoolSettings, spec: CodeSpec, zygote: Zygote, budget: ByteBudget, hooks: Hooks
+        self,
+        settings: PoolSettings,
+        spec: CodeSpec,
+        files: CodeFiles,
+        zygote: Zygote,
+        budget: ByteBudget,
+        hooks: Hooks,
     ) -> None:
         self._settings = settings
         self._spec = spec
+        self._files = files
         self._zygote = zygote
         self._budget = budget
         self._hooks = hooks
@@ -62,6 +70,7 @@ class Crew:
         self._idle.set()
         self._pause = 0.0
         self._closing = False
+        self._retiring = False
         self.objects = 0
         """Objects that began in this generation and are not finished."""
         self.suspects = Suspects(
@@ -77,8 +86,9 @@ class Crew:
     @staticmethod
     async def start(settings: PoolSettings, spec: CodeSpec, budget: ByteBudget, hooks: Hooks) -> Crew:
         """Load the code and start the children. Raises ConfigError with all that is wrong with the code."""
+        files = await asyncio.to_thread(CodeFiles, spec)
         zygote = await Zygote.start(spec, settings)
-        crew = Crew(settings, spec, zygote, budget, hooks)
+        crew = Crew(settings, spec, files, zygote, budget, hooks)
         try:
             await crew._alive.wait()
         except BaseException:
@@ -154,7 +164,9 @@ class Crew:
             self._suspect(noted, "presence", "worker processes keep ending while it runs")
 
     async def retire(self) -> None:
-        """End when nothing is under way: each child by itself, then the zygote."""
+        """End when nothing is under way: each child by itself, then the zygote. Should the zygote die before that,
+        and its code be gone, objects under way raise Retryable and may begin again in the next generation."""
+        self._retiring = True
         await self._idle.wait()
         await self._end_tasks()
         await asyncio.gather(*(worker.close() for worker in self.workers))
@@ -165,11 +177,17 @@ class Crew:
         await self._end_tasks()
         await self._zygote.close()
         await asyncio.gather(*(worker.abandon() for worker in self.workers))
+        self._send_away()
+        await self._idle.wait()
+
+    def _send_away(self) -> None:
+        """Nothing is started any more: tell who waits for a child."""
+        self._closing = True
+        self._alive.set()
         for turn in self._waiting:
             if not turn.done():
                 turn.set_exception(Retryable("the worker pool is closed"))
         self._waiting.clear()
-        await self._idle.wait()
 
     async def _end_tasks(self) -> None:
         """From here on nothing is started any more."""
@@ -246,6 +264,9 @@ class Crew:
             except (Retryable, ConfigError, OSError) as error:
                 self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
                 occurrences.retrying("worker", error, in_secs=self._pause)
+                if self._retiring and self._zygote.died.is_set():
+                    self._send_away()
+                    return
                 await asyncio.sleep(self._pause)
                 continue
             await self._changed.wait()
@@ -255,8 +276,15 @@ class Crew:
         self._alive.clear()
         pid = self._zygote.pid
         await self._zygote.close()
+        await asyncio.to_thread(self._files.check)  # half an edit must not go live without a reload
+        zygote = await Zygote.start(self._spec, self._settings)
+        try:
+            await asyncio.to_thread(self._files.check)
+        except BaseException:
+            await zygote.close()
+            raise
+        self._zygote = zygote
         occurrences.worker_replaced("zygote", pid=pid)
-        self._zygote = await Zygote.start(self._spec, self._settings)
 
     async def _start_worker(self) -> Worker:
         worker = await Worker.start(self._zygote, self._budget, self._take_result, self._hooks.on_call)

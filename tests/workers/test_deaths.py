@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
+from ingestd.errors import Retryable
 from ingestd.model import Match, row_id, row_id_prefix
 from tests.workers import fakes
 from tests.workers.conftest import QUICK, House, lines, pieces, record, row_ids_of, run_all, until
@@ -44,6 +46,45 @@ async def test_kill_from_outside_costs_nothing_but_time(house: House, which: str
     assert house.matches("Rule.Tens") == row_ids_of(everything, 10)
     assert not house.errors("Rule.Tens")
     assert not house.rows("rejects")
+
+
+async def _kill_zygote(house: House) -> None:
+    (pid,) = house.pool.pids()["zygotes"]
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: not house.pool.pids()["children"])
+
+
+async def test_dead_zygote_does_not_bring_changed_code_to_life(house: House) -> None:
+    """A rule is being edited when the zygote dies: that is told with the file's name, and work waits for a reload, or
+    for the file to be as it was."""
+    house.every("Rule.Tens", 10)
+    await house.start()
+    rule = house.root / "rules" / "Rule.Tens.py"
+    accepted = rule.read_text()
+    with capture_logs() as logs:
+        rule.write_text("def rule(event):\n    return True\n")
+        await _kill_zygote(house)
+        await until(lambda: str(rule) in str(logs))
+    running = asyncio.create_task(house.run("one", lines(20)))
+    await asyncio.sleep(0)
+    rule.write_text(accepted)
+    await running
+    assert house.matches("Rule.Tens") == row_ids_of({"one": 20}, 10)
+
+
+async def test_reload_frees_what_waits_for_code_that_is_gone(house: House) -> None:
+    """The zygote died after its files were changed: with the new generation, what was under way may begin again."""
+    house.every("Rule.Tens", 10)
+    await house.start()
+    house.every("Rule.Tens", 5)
+    await _kill_zygote(house)
+    waiting = asyncio.create_task(house.run("one", lines(20)))
+    await until(lambda: house.pool.stats().objects)
+    await house.pool.reload(house.spec)
+    with pytest.raises(Retryable):
+        await asyncio.wait_for(waiting, 20)
+    await house.run("one", lines(20))
+    assert house.matches("Rule.Tens") == row_ids_of({"one": 20}, 5)
 
 
 async def test_stopped_child_is_waited_for(house: House) -> None:
