@@ -53,8 +53,8 @@ def command(
     """Write a schema for sample files.
 
     The schema goes to stdout, ready to use, with comments where it should be looked at. The samples are then read
-    with it: what does not come back whole is told on stderr, and the exit code is 1. --report prints the evidence, as a
-    table or with --json. --update prints an existing schema with what it lacks, and tells what it contradicts.
+    with it: what does not come back whole is told on stderr, and the exit code is 1. --report prints the evidence,
+    as a table or with --json. --update prints an existing schema with what it lacks, and tells what it contradicts.
     """
     from ingestd.cli import samples
     from ingestd.schemas.infer import Inferer

@@ -153,3 +153,10 @@ def test_mistakes_of_usage(ingestd: Ingestd, orders: Path, tmp_path: Path) -> No
 def test_where_the_array_is(head: bytes, path: str | None) -> None:
     """An array of objects that makes up most of the one document."""
     assert array_path(head) == path
+
+
+def test_the_schema_of_the_example_is_what_comes_out(ingestd: Ingestd) -> None:
+    """The page on custom logs shows a schema that nobody touched."""
+    example = Path(__file__).resolve().parents[2] / "examples" / "custom-logs"
+    ended = ingestd("infer-schema", "--name", "Custom.Shop.Order", example / "inbox")
+    assert ended.out == (example / "schemas" / "order.yml").read_text()

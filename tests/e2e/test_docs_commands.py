@@ -94,6 +94,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("samples", "detections"):
         shutil.copytree(REPOSITORY / name, folder / name)
     shutil.copytree(folder / "samples", folder / "inbox")
+    shutil.copytree(REPOSITORY / "examples" / "custom-logs", folder / "shop")
     _run(folder, ["run", "--once"])
     return folder
 

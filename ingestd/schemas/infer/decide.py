@@ -152,7 +152,8 @@ class Decider:
             made.notes.append("some texts stand for nothing")
         if made.type == "string":
             self._indicators(made, node, forms)
-            self._enum(made, node)
+            if "indicators" not in made.attributes:  # whose values name people and machines
+                self._enum(made, node)
 
     def _number(self, made: Field, node: Node, kinds: set[type]) -> None:
         units = [unit for unit in epochs(node.low) if unit in epochs(node.high)]
@@ -336,13 +337,15 @@ _COMMON: Final = names.word_set(
     "severity source host hostname description data details ip kind"
 )
 _MOST_REQUIRED = 3
+_CERTAIN = 0.75
 
 
 def choose_required(fields: list[Field], records: int) -> None:
     """Mark few fields that every record has and few other log types do; none on little evidence."""
     if records < _FEW:
         return
-    always = [field for field in fields if field.seen == records and field.type != "json" and not field.absent]
+    certain = [field for field in fields if field.confidence >= _CERTAIN and not field.absent]
+    always = [field for field in certain if field.seen == records and field.type != "json"]
     telling = [field for field in always if field.name.lower() not in _COMMON]
     for field in sorted(telling, key=lambda field: -len(names.words(field.name)))[:_MOST_REQUIRED]:
         if field.evidence.get("text", 0) == 0 or len(names.words(field.name)) > 1:
