@@ -45,6 +45,13 @@ def remember(value: str) -> None:
     _longest_first = tuple(sorted(_values, key=len, reverse=True))
 
 
+def forget_all() -> None:
+    """Start anew, as a process does that has resolved nothing yet."""
+    global _longest_first  # noqa: PLW0603 - as above
+    _values.clear()
+    _longest_first = ()
+
+
 def text(line: str) -> str:
     """The same text without secrets."""
     for value in _longest_first:
