@@ -28,7 +28,7 @@ class OpenObject(ABC):
     """An object under reading. Use as an async context manager; leaving it lets go of the connection."""
 
     ref: ObjectRef
-    """The object; of a store whose objects grow it is pinned, so that opening it again gives this content, not more."""
+    """The object; where objects grow it is pinned, so that opening it again gives this content and not more."""
     identity: Identity
     """From the read response, never from the notice."""
     size: int | None
