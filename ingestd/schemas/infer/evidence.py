@@ -2,7 +2,7 @@
 
 Shapes repeat, so an object is looked up by its keys and the types of its values; the plan found there says which
 values to go into. Counts of keys and types are kept per plan, exact, and added up in the end; values are looked
-at often at first, then each 32nd time.
+at in the first records, then in some.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ _MOST_SHAPES = 256
 _MOST_VALUES = 64
 _LONGEST_VALUE = 64
 _MOST_FORMS = 200
-_OFTEN = 128
-_SELDOM = 31
+_THOROUGH = 5000
+"""Records that are looked at whole; in later ones values of a shape are, the first times and then each 64th."""
+_OFTEN = 32
+_SELDOM = 63
 _MOST_ELEMENTS = 1000
 """Of one array that are gone into."""
 
@@ -133,10 +135,12 @@ class Evidence:
         self.root = Node(0)
         self.records = 0
         self.nodes = 1
+        self._thorough = True
 
     def observe(self, record: dict[str, Any]) -> None:
         """Take one record in. Never raises."""
         self.records += 1
+        self._thorough = self.records <= _THOROUGH
         self._object(self.root, record)
 
     def _object(self, node: Node, box: dict[str, Any]) -> None:
@@ -154,7 +158,7 @@ class Evidence:
             self._object(child, box[key])
         for key, child in plan.arrays:
             self._array(child, box[key])
-        if count < _OFTEN or not count & _SELDOM:
+        if self._thorough or count < _OFTEN or not count & _SELDOM:
             node.keys += len(box)
             for key, child in plan.leaves:
                 self._look(child, box[key])
@@ -206,7 +210,9 @@ class Evidence:
                     self._object(element, item)
                 else:
                     self._array(element, item)
-            elif (kind is str or kind is int or kind is float) and (count < _OFTEN or not count & _SELDOM):
+            elif (kind is str or kind is int or kind is float) and (
+                self._thorough or count < _OFTEN or not count & _SELDOM
+            ):
                 self._look(element, item)
 
     def _look(self, node: Node, value: Any) -> None:
