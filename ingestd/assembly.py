@@ -61,7 +61,7 @@ def code_spec(root: Root) -> CodeSpec:
         builtin_schemas=root.schemas.builtin,
         detections=msgspec.to_builtins(convert.detection_options(root)),
         limits=msgspec.to_builtins(convert.decode_limits(root)),
-        source_labels={name: source.label for name, source in root.sources.items() if source.label},
+        candidates=tuple(sorted({route.log_types for source in root.sources.values() for route in source.routes})),
     )
 
 

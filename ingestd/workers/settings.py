@@ -75,8 +75,6 @@ class CodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of `detections.Options`."""
     limits: dict[str, Any] = {}
     """Fields of `decode.Limits`."""
-    source_labels: dict[str, str] = {}
-    """Source id → `p_source_label`, where it differs."""
     keep_unknown: bool | None = None
     """Whether fields that no schema declares stay in the event; None leaves it to the schema."""
     reject_payload_bytes: int = 65_536

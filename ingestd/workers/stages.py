@@ -41,7 +41,7 @@ def build(spec: CodeSpec) -> Stages:
         info = SessionInfo(
             identity=task.identity,
             source_id=task.source,
-            source_label=spec.source_labels.get(task.source, task.source),
+            source_label=task.label or task.source,
             origin=task.origin,
             keep_unknown=spec.keep_unknown,
         )
