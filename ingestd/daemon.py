@@ -110,7 +110,9 @@ class Daemon:
         closing.push_async_callback(ledger.close)
         self._health.component("state").ok()
 
-        self._writer = Writer(assembly.writer_settings(root), LocalFiles(Path(root.lake.url)), ledger)
+        self._writer = Writer(
+            assembly.writer_settings(root), LocalFiles(Path(root.lake.url)), ledger, self._health.component("lake")
+        )
         closing.push_async_callback(self._writer.close)
         await self._writer.recover()
         self._health.component("lake").ok()
@@ -134,7 +136,7 @@ class Daemon:
         turns: list[tuple[Callable[[], Awaitable[None]], float]] = [
             (self._look_around, LOOK_AROUND_SECS),
             (partial(self._forget_old, ledger), SWEEP_SECS),
-            (self._show_workers, GAUGE_SECS),
+            (partial(self._show_health, ledger), GAUGE_SECS),
             (self._fleet.show_depths, DEPTH_SECS),
         ]
         for turn, every_secs in turns:
@@ -187,9 +189,18 @@ class Daemon:
         await ledger.sweep(retention)
         await self._delivery.alerts.sweep(retention)
 
-    async def _show_workers(self) -> None:
-        """Keep the gauges that only someone who asks can set."""
+    async def _show_health(self, ledger: Ledger) -> None:
+        """Keep the states and gauges that only someone who asks can set."""
         pool = self._pool.stats()
+        workers, state_store = self._health.component("workers"), self._health.component("state")
+        if pool.busy or pool.idle:
+            workers.ok()
+        else:
+            workers.failing("no worker runs; the log says why")
+        if ledger.trouble:
+            state_store.failing(ledger.trouble)
+        else:
+            state_store.ok()
         for state, count in (("busy", pool.busy), ("idle", pool.idle), ("starting", pool.starting)):
             catalogue.WORKERS.labels(state=state).set(count)
 
@@ -290,10 +301,7 @@ class Daemon:
         given_back = await self._fleet.end_all(SHARE_FOR_SOURCES * seconds)
         if given_back:
             occurrences.drain_incomplete(given_back, deadline_secs=seconds)
-        try:  # before the workers end: one that waits for the lake could not
-            await asyncio.wait_for(self._writer.close(), max(1.0, ends - time.monotonic()))
-        except TimeoutError:
-            await self._writer.abandon()
+        await self._writer.close(max(1.0, ends - time.monotonic()))  # before the workers: one may wait for the lake
         left = max(1.0, ends - time.monotonic())
         await self._delivery.drain(ONCE_ALERTS_SECS if once and not self._stop.is_set() else left)
 
