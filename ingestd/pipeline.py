@@ -280,7 +280,8 @@ class Pipeline:
 async def _within(seconds: float, event: asyncio.Event) -> None:
     """Wait for the event, but no longer than that."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):  # before Python 3.12, wait_for can lose a cancellation
+            await event.wait()
 
 
 def _patience(failure: BaseException) -> int:

@@ -101,7 +101,8 @@ class Lane:
                     wait_secs = POLL_SECS
                     occurrences.internal_error("deliver", error, destination=self.name)
                 try:
-                    await asyncio.wait_for(self._wake.wait(), wait_secs)
+                    async with asyncio.timeout(wait_secs):  # before Python 3.12, wait_for can lose a cancellation
+                        await self._wake.wait()
                 except TimeoutError:
                     continue
         finally:

@@ -190,7 +190,8 @@ class Writer:
                 if left <= 0:
                     return
             try:
-                await asyncio.wait_for(self._due.wait(), left)
+                async with asyncio.timeout(left):  # before Python 3.12, wait_for can lose a cancellation
+                    await self._due.wait()
             except TimeoutError:
                 continue
 

@@ -73,7 +73,8 @@ class MemorySource(Source):
             return taken
         self._arrived.clear()
         try:
-            await asyncio.wait_for(self._arrived.wait(), wait_secs)
+            async with asyncio.timeout(wait_secs):  # before Python 3.12, wait_for can lose a cancellation
+                await self._arrived.wait()
         except TimeoutError:
             return self._take(limit)
         return self._take(limit)
