@@ -8,6 +8,7 @@ rest given back; alerts that are due are sent; then everything closes.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import time
@@ -47,6 +48,8 @@ SHARE_FOR_SOURCES = 0.8
 """Part of the shutdown time for reading, committing and acknowledging; what is left is for the alerts."""
 LOOK_AROUND_SECS = 60.0
 SWEEP_SECS = 3600.0
+CLOSING_SECS = 10.0
+"""What closing may take after the shutdown time: lanes end their sends, connections close."""
 GAUGE_SECS = 1.0
 DEPTH_SECS = 15.0
 ONCE_ALERTS_SECS = 60.0
@@ -58,6 +61,7 @@ def run(file: Path, *, once: bool = False) -> int:
 
     Raises `ConfigError` with every mistake, `Retryable` when something that it needs to start is not there.
     """
+    faulthandler.enable()  # a watchdog's SIGABRT leaves the stacks behind
     root = assembly.load_checked(file)
     logs.configure(root.logging.level, root.logging.format, fold_secs=root.logging.fold_secs)
     return uvloop.run(Daemon(file, root).run(once=once))
@@ -296,7 +300,7 @@ class Daemon:
         ends = time.monotonic() + seconds
         self._health.draining = True
         occurrences.daemon_stopping(self._stop_reason, deadline_secs=seconds)
-        self._supervisor.stopping(within_secs=seconds)
+        self._supervisor.stopping(within_secs=seconds + CLOSING_SECS)
         await self.reload.close("the daemon is stopping")
         given_back = await self._fleet.end_all(SHARE_FOR_SOURCES * seconds)
         if given_back:
