@@ -36,7 +36,8 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-c", ON_A_TERMINAL, os.ttyname(theirs), *command],
             cwd=REPOSITORY,
-            env={**os.environ, "NO_COLOR": "1"},
+            env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+            | {"NO_COLOR": "1"},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -94,7 +95,7 @@ def _quickstart(home: Path, port: int) -> list[str]:
 def terminal(tmp_path: Path, port: int) -> Iterator[Terminal]:
     """`make quickstart`, but for the installation and the places."""
     makefile = tmp_path / "Makefile"
-    makefile.write_text(f"quickstart:\n\t@{shlex.join(_quickstart(tmp_path / 'home', port))}\n")
+    makefile.write_text(f".PHONY: quickstart\nquickstart:\n\t@{shlex.join(_quickstart(tmp_path / 'home', port))}\n")
     shown = Terminal(["make", "-f", str(makefile), "quickstart"])
     yield shown
     shown.close()
