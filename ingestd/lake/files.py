@@ -87,6 +87,8 @@ class LocalFiles(LakeFiles):
         self.root = root.absolute()
         self._disk = disk or Disk()
         self._unsynced: set[Path] = set()
+        self._left: set[Path] = set()
+        """Folders out of which files were renamed."""
         self._durable: set[Path] = set()
 
     def write(self, path: str, data: memoryview) -> None:
@@ -109,16 +111,18 @@ class LocalFiles(LakeFiles):
                     "restore the file from a backup of the lake and restart",
                     reason="lake_file_missing",
                 )
-        self._unsynced.add(old.parent)
+        self._left.add(old.parent)
 
     def sync(self) -> None:
         """See `LakeFiles`."""
         with self._retryable():
-            for folder in sorted(self._unsynced):
+            # A file is in its new place for good before it is gone from the old one: power may fail in between.
+            for folder in (*sorted(self._unsynced), *sorted(self._left - self._unsynced)):
                 if folder.is_dir():
                     self._disk.sync_folder(folder)
         self._durable = {*self._durable, *self._unsynced} if len(self._durable) < MAX_FOLDERS else set()
         self._unsynced.clear()
+        self._left.clear()
 
     def staged_batches(self) -> list[str]:
         """See `LakeFiles`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,29 @@ def test_a_rename_survives_in_its_new_place(tmp_path: Path) -> None:
     disk.cut_power()
     assert (tmp_path / "lake/events/x/1").read_bytes() == DATA
     assert not (tmp_path / "lake/_staging/b/1").exists()
+
+
+@pytest.mark.parametrize("syncs", range(4))
+def test_a_power_cut_amid_a_sync_leaves_the_file_in_one_of_its_places(tmp_path: Path, syncs: int) -> None:
+    """The old name is not given up for good before the new one is there for good, with every folder above it."""
+
+    class Failing(ForgetfulDisk):
+        def sync_folder(self, path: Path) -> None:
+            if self.syncs == until:
+                raise OSError("the power is cut")
+            super().sync_folder(path)
+
+    until = -1
+    disk = Failing(tmp_path / "lake")
+    files = LocalFiles(tmp_path / "lake", disk)
+    files.write("_staging/b/1", DATA)
+    files.sync()
+    files.move("_staging/b/1", "events/x/1")
+    until = disk.syncs + syncs
+    with suppress(Retryable):
+        files.sync()
+    disk.cut_power()
+    assert any((tmp_path / "lake" / place).exists() for place in ("_staging/b/1", "events/x/1"))
 
 
 def test_known_folders_are_not_synced_again(tmp_path: Path) -> None:
