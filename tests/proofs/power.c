@@ -5,7 +5,8 @@
  * written, created or renamed without being synced is gone.
  *
  * A file is known by inode and time of birth, since inode numbers are used again. A note is replaced by rename: a
- * process that is killed while it takes one has not returned from its fsync.
+ * process that is killed while it takes one has not returned from its fsync. Notes of one file are taken one after the
+ * other: of two threads that sync one folder, the one that looked first must not have the last word.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -54,7 +56,7 @@ static void note_folder(int source, int note) {
 
 static void remember(int descriptor) {
     const char *root = getenv("POWER_ROOT"), *durable = getenv("POWER_DURABLE");
-    char link[64], path[PATH_MAX], key[128], made[PATH_MAX], kept[PATH_MAX];
+    char link[64], path[PATH_MAX], key[128], turn[PATH_MAX], made[PATH_MAX], kept[PATH_MAX];
     int is_folder;
     if (!root || !durable) return;
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
@@ -64,6 +66,9 @@ static void remember(int descriptor) {
     size_t prefix = strlen(root);
     if (strncmp(path, root, prefix) || (path[prefix] && path[prefix] != '/')) return;
     if (identify(descriptor, "", AT_EMPTY_PATH, key, &is_folder)) return;
+    snprintf(turn, sizeof turn, "%s/%s.turn", durable, key);
+    int one_at_a_time = open(turn, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (one_at_a_time < 0 || flock(one_at_a_time, LOCK_EX)) abort();
     snprintf(made, sizeof made, "%s/%s.%d.%ld.new", durable, key, getpid(), (long)syscall(SYS_gettid));
     snprintf(kept, sizeof kept, "%s/%s.%c", durable, key, is_folder ? 'd' : 'f');
     int readable = open(link, O_RDONLY | O_CLOEXEC);
@@ -73,6 +78,7 @@ static void remember(int descriptor) {
     close(readable);
     close(note);
     if (rename(made, kept)) abort();
+    close(one_at_a_time);
 }
 
 int fsync(int descriptor) {

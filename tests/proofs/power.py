@@ -33,41 +33,37 @@ class Power:
     def cut(self) -> None:
         """Rebuild the tree from what was synced. Every process that writes to it must be dead."""
         rebuilt = self.root.with_name(self.root.name + ".rebuilt")
-        renamed: dict[str, str] = {}
+        notes = self._durable.with_name(self._durable.name + ".rebuilt")
         rebuilt.mkdir()
-        self._rebuild(_key(self.root), rebuilt, renamed)
-        renamed[_key(self.root)] = _key(rebuilt)
+        notes.mkdir()
+        self._rebuild(_key(self.root), rebuilt, notes)
         shutil.rmtree(self.root)
         rebuilt.rename(self.root)
-        self._rename_notes(renamed)
+        shutil.rmtree(self._durable)
+        notes.rename(self._durable)
 
-    def _rename_notes(self, renamed: dict[str, str]) -> None:
-        """The notes of what is still there, under the inodes that it has now; the others are dropped."""
-        notes = {note: note.read_bytes() for note in self._durable.iterdir() if note.stem in renamed}
-        for note in self._durable.iterdir():
-            note.unlink()
-        for note, content in notes.items():
-            if note.suffix == ".d":
-                lines = (line.split(" ", 2) for line in content.decode().splitlines())
-                entries = [f"{kind} {renamed[key]} {name}\n" for kind, key, name in lines]
-                content = "".join(entries).encode()
-            (self._durable / f"{renamed[note.stem]}{note.suffix}").write_bytes(content)
+    def _rebuild(self, key: str, folder: Path, notes: Path) -> None:
+        """What was noted of the folder `key`, made anew in `folder`, and noted anew under the inodes it has now.
 
-    def _rebuild(self, key: str, folder: Path, renamed: dict[str, str]) -> None:
+        A file that was moved is in two folders when only the new one was synced: each gets a copy with its own note.
+        """
         note = self._durable / f"{key}.d"
         if not note.exists():
             return  # never synced: it is there (its parent says so) and empty
+        entries = []
         for line in note.read_text().splitlines():
             kind, entry, name = line.split(" ", 2)
             target = folder / name
             if kind == "d":
                 target.mkdir()
-                self._rebuild(entry, target, renamed)
+                self._rebuild(entry, target, notes)
             elif (content := self._durable / f"{entry}.f").exists():
                 shutil.copyfile(content, target)
+                shutil.copyfile(content, notes / f"{_key(target)}.f")
             else:
                 target.touch()
-            renamed[entry] = _key(target)
+            entries.append(f"{kind} {_key(target)} {name}\n")
+        (notes / f"{_key(folder)}.d").write_text("".join(entries))
 
 
 def _key(path: Path) -> str:

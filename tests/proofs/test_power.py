@@ -63,3 +63,46 @@ def test_what_survived_one_cut_survives_the_next(power: Power) -> None:
     power.cut()
     assert _tree(power.root) == first
     assert first["kept/whole"] == "content"
+
+
+MOVED = """
+import os, sys
+root = sys.argv[1]
+def sync(path):
+    fd = os.open(path, os.O_RDONLY); os.fsync(fd); os.close(fd)
+os.mkdir(f"{root}/from"); os.mkdir(f"{root}/to"); sync(root)
+with open(f"{root}/from/file", "w") as file:
+    file.write("content"); file.flush(); os.fsync(file.fileno())
+sync(f"{root}/from"); os.rename(f"{root}/from/file", f"{root}/to/file"); sync(f"{root}/to")
+"""
+
+
+def test_a_file_that_moved_is_in_both_folders_whole_when_only_the_new_one_was_synced(power: Power) -> None:
+    """At this cut and at the next: each copy has a note of its own."""
+    _run(power, MOVED)
+    both = {"from": "folder", "to": "folder", "from/file": "content", "to/file": "content"}
+    power.cut()
+    assert _tree(power.root) == both
+    power.cut()
+    assert _tree(power.root) == both
+
+
+MANY_AT_ONCE = """
+import os, sys, threading
+root = sys.argv[1]
+def publish(name):
+    open(f"{root}/{name}", "w").close()
+    fd = os.open(root, os.O_RDONLY); os.fsync(fd); os.close(fd)
+for start in range(0, 400, 8):
+    threads = [threading.Thread(target=publish, args=(start + n,)) for n in range(8)]
+    [thread.start() for thread in threads]; [thread.join() for thread in threads]
+    held = {line.split(" ", 2)[2] for note in os.scandir(os.environ["POWER_DURABLE"]) if note.name.endswith(".d")
+            for line in open(note.path).read().splitlines()}
+    missing = {str(n) for n in range(start + 8)} - held
+    assert not missing, missing
+"""
+
+
+def test_an_entry_that_was_synced_is_kept_whoever_else_syncs_the_folder(power: Power) -> None:
+    """Eight threads at once: the one that listed the folder first does not have the last word."""
+    _run(power, MANY_AT_ONCE)
