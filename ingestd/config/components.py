@@ -17,6 +17,8 @@ from typing import Literal
 Kind = Literal["sources", "destinations"]
 
 _PACKAGES: dict[Kind, str] = {"sources": "ingestd.sources", "destinations": "ingestd.alerts.destinations"}
+_STORE_FILES = {"az": "azure_blob", "gs": "gcs"}
+"""URL schemes whose file says more plainly what it reads."""
 
 
 class UnknownType(ValueError):
@@ -36,9 +38,10 @@ def load(kind: Kind, type_name: str) -> ModuleType:
 
 
 def load_store(name: str) -> ModuleType:
-    """Import the module of a store: it has `build`. Raises `UnknownType`."""
-    if name.isidentifier() and find_spec(f"ingestd.stores.{name}") is not None:
-        return import_module(f"ingestd.stores.{name}")
+    """Import the module of the store of a URL scheme: it has `build`. Raises `UnknownType`."""
+    file = _STORE_FILES.get(name, name)
+    if file.isidentifier() and find_spec(f"ingestd.stores.{file}") is not None:
+        return import_module(f"ingestd.stores.{file}")
     for entry in entry_points(group="ingestd.stores", name=name):
         module: ModuleType = entry.load()
         return module
