@@ -101,7 +101,7 @@ class Lane:
                     wait_secs = POLL_SECS
                     occurrences.internal_error("deliver", error, destination=self.name)
                 try:
-                    async with asyncio.timeout(wait_secs):  # before Python 3.12, wait_for can lose a cancellation
+                    async with asyncio.timeout(wait_secs):
                         await self._wake.wait()
                 except TimeoutError:
                     continue

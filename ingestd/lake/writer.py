@@ -190,7 +190,7 @@ class Writer:
                 if left <= 0:
                     return
             try:
-                async with asyncio.timeout(left):  # before Python 3.12, wait_for can lose a cancellation
+                async with asyncio.timeout(left):
                     await self._due.wait()
             except TimeoutError:
                 continue

@@ -115,7 +115,7 @@ class DirectorySource(Source):
     async def _until_something(self, at_most: float) -> None:
         due = min(self._watch.seconds_to_next(), self._delayed[0][0] - self._clock() if self._delayed else at_most)
         try:
-            async with asyncio.timeout(max(0.001, min(at_most, due))):  # wait_for can lose a cancellation in 3.11
+            async with asyncio.timeout(max(0.001, min(at_most, due))):
                 await self._watch.arrived.wait()
         except TimeoutError:
             return

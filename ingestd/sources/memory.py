@@ -73,7 +73,7 @@ class MemorySource(Source):
             return taken
         self._arrived.clear()
         try:
-            async with asyncio.timeout(wait_secs):  # before Python 3.12, wait_for can lose a cancellation
+            async with asyncio.timeout(wait_secs):
                 await self._arrived.wait()
         except TimeoutError:
             return self._take(limit)

@@ -87,7 +87,8 @@ class Zygote:
         boot = frame(Boot(spec=spec, settings=ChildSettings.of(settings)))
         try:
             await asyncio.get_running_loop().sock_sendall(ours, boot)
-            await asyncio.wait_for(asyncio.shield(zygote.loaded), settings.load_seconds)
+            async with asyncio.timeout(settings.load_seconds):
+                await asyncio.shield(zygote.loaded)
         except TimeoutError:
             await zygote.close()
             raise ConfigError(
@@ -130,7 +131,8 @@ class Zygote:
         self._forget_orders()
         self._control.close()
         try:
-            await asyncio.wait_for(self._process.wait(), _END_SECONDS)
+            async with asyncio.timeout(_END_SECONDS):
+                await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()

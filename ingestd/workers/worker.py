@@ -191,7 +191,8 @@ class Worker:
             raise
         except asyncio.CancelledError:  # whoever cancels is in a hurry
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._cancel(number, stream), _END_SECONDS)
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._cancel(number, stream)
             raise
         finally:
             self.streams.pop(number, None)
@@ -318,7 +319,8 @@ class Worker:
         if not self._writer.transport.is_closing():
             self._writer.write_eof()
         try:
-            await asyncio.wait_for(asyncio.shield(self.ended), _END_SECONDS)
+            async with asyncio.timeout(_END_SECONDS):
+                await asyncio.shield(self.ended)
         except TimeoutError:
             self.zygote.kill(self.child)
             await self.abandon()
@@ -339,7 +341,8 @@ class Worker:
     async def _bury(self, detail: str) -> None:
         """The child sends no more: learn how it ended and tell everyone who waits for it."""
         try:
-            status = await asyncio.wait_for(asyncio.shield(self.child.exited), _END_SECONDS)
+            async with asyncio.timeout(_END_SECONDS):
+                status = await asyncio.shield(self.child.exited)
         except TimeoutError:  # it let go of its sockets and lives on
             self.zygote.kill(self.child)
             status = await self.child.exited

@@ -11,7 +11,7 @@ import pytest
 
 from ingestd.alerts import lane as lane_module
 from ingestd.alerts.destinations.memory import MemoryDestination
-from ingestd.alerts.lane import LaneSettings
+from ingestd.alerts.lane import Lane, LaneSettings
 from ingestd.alerts.outbox import Outbox
 from ingestd.alerts.pacing import FAILURES_TO_OPEN, FIRST_PAUSE_SECS
 from ingestd.alerts.recorder import Alerts
@@ -482,3 +482,19 @@ async def test_alerts_for_a_removed_destination_are_buried(world: World) -> None
     await outbox._tend_once()
     row = await world.row(alert_id, "gone")
     assert (row.status, row.error) == ("dead", "no destination of this name is configured")
+
+
+@pytest.mark.parametrize("ticks_between", range(4))
+async def test_a_lane_that_is_woken_and_stopped_in_one_moment_ends(ticks_between: int) -> None:
+    """The cancellation is not lost to the event that came with it."""
+    lane = Lane(MemoryState(), MemoryDestination("one"), FAST, lambda: "", None, Clock())
+    running = asyncio.create_task(lane.run())
+    while not lane._wake._waiters:  # noqa: ASYNC110 - until it has nothing to do and waits
+        await asyncio.sleep(0)
+    lane.wake()
+    for _ in range(ticks_between):
+        await asyncio.sleep(0)
+    running.cancel()
+    done, _ = await asyncio.wait([running], timeout=5)
+    assert running in done
+    assert running.cancelled()
