@@ -1,4 +1,5 @@
-"""A plain list of objects, for tools of one's own: `{"objects": [{"store", "bucket", "key", "etag"?, "size"?}]}`."""
+"""A plain list of objects, of a backfill and of tools of one's own:
+`{"objects": [{"store", "bucket", "key", "etag"?, "size"?}]}`."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import Any
 import msgspec
 
 from ingestd.model import ObjectRef
-from ingestd.notices.base import Notice
+from ingestd.notices._s3 import object_or_ignored
+from ingestd.notices.base import Ignored, Notice
 
 
 class _Entry(msgspec.Struct):
@@ -28,4 +30,16 @@ def parse(body: Any, attributes: Mapping[str, str]) -> Notice | None:
         entries = msgspec.convert(body["objects"], list[_Entry])
     except msgspec.ValidationError:
         return None
-    return Notice(objects=tuple(ObjectRef(**msgspec.structs.asdict(entry)) for entry in entries))
+    asked = [_asked(entry) for entry in entries]
+    if any(one is None for one in asked):
+        return None
+    return Notice(
+        objects=tuple(one for one in asked if isinstance(one, ObjectRef)),
+        ignored=tuple(one for one in asked if isinstance(one, Ignored)),
+    )
+
+
+def _asked(entry: _Entry) -> ObjectRef | Ignored | None:
+    if entry.store != "s3":
+        return ObjectRef(**msgspec.structs.asdict(entry))
+    return object_or_ignored(entry.bucket, entry.key, size=entry.size, etag=entry.etag, version=entry.version)

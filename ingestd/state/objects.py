@@ -5,6 +5,8 @@ One row per object, in the end with one committed range. `owner` is the epoch of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ingestd.model import Range
@@ -65,6 +67,11 @@ _SAVE = """
         stored_bytes = :stored_bytes, tail_open = :tail_open, touched_at = :now
     WHERE identity = :identity
 """
+_PER_QUERY = 250
+_DONE_AMONG = f"""
+    SELECT identity FROM objects
+    WHERE done = 1 AND identity IN ({", ".join(f":i{n}" for n in range(_PER_QUERY))})
+"""  # noqa: S608 - names of parameters only
 _committed = msgspec.json.Decoder(tuple[Range, ...])
 _prepared = msgspec.json.Decoder(tuple[PreparedRange, ...])
 
@@ -93,6 +100,16 @@ def find(tx: Transaction, identity: str) -> ObjectRow | None:
     """What is known of this identity."""
     rows = tx.execute(_FIND, {"identity": identity})
     return _row(rows[0]) if rows else None
+
+
+def done_among(tx: Transaction, identities: Sequence[str]) -> set[str]:
+    """Those of the identities of which every record is committed."""
+    done: set[str] = set()
+    for start in range(0, len(identities), _PER_QUERY):
+        some = list(identities[start : start + _PER_QUERY])
+        some += some[-1:] * (_PER_QUERY - len(some))
+        done.update(row[0] for row in tx.execute(_DONE_AMONG, {f"i{n}": name for n, name in enumerate(some)}))
+    return done
 
 
 def newest_at(tx: Transaction, url: str) -> ObjectRow | None:

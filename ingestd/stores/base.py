@@ -75,6 +75,11 @@ class Store(ABC):
     def list_objects(self, bucket: str, prefix: str, *, start_after: str = "") -> AsyncIterator[ListedObject]:
         """Objects under a prefix in key order, page by page in bounded memory."""
 
+    def listed_identity(self, ref: ObjectRef) -> Identity | None:
+        """What `open` would find an object of a listing to be, where the listing says enough; None where only the
+        read response does. It saves opening what the ledger knows."""
+        return None
+
     @abstractmethod
     async def check(self, bucket: str, prefix: str) -> list[Check]:
         """Try each permission that reading needs."""

@@ -37,7 +37,7 @@ class S3Object(OpenObject):
     ) -> None:
         self.ref = ref
         self.etag = answer["ETag"].strip('"')
-        self.identity = Identity(f"{ref.url}#{self.etag}")
+        self.identity = _identity(ref, self.etag)
         self.origin = {"aws_s3_bucket": ref.bucket, "aws_s3_key": ref.key}
         self.size: int = offset + int(answer["ContentLength"])
         self._store = store
@@ -161,6 +161,10 @@ class S3Store(Store):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
+    def listed_identity(self, ref: ObjectRef) -> Identity | None:
+        """See `Store`."""
+        return _identity(ref, ref.etag) if ref.etag is not None else None
+
     async def check(self, bucket: str, prefix: str) -> list[Check]:
         """See `Store`: lists one object, and reads its first byte."""
         url = f"s3://{bucket}/{prefix}"
@@ -192,6 +196,10 @@ class S3Store(Store):
 
 class _NothingThere(IngestdError):
     """The object ends before the range that was asked for."""
+
+
+def _identity(ref: ObjectRef, etag: str) -> Identity:
+    return Identity(f"{ref.url}#{etag}")
 
 
 def _replaced(error: Permanent) -> bool:
