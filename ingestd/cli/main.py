@@ -22,6 +22,7 @@ from ingestd.cli import (
     init,
     parse,
     print_config,
+    public,
     query,
     rejects,
     run,
@@ -50,7 +51,7 @@ app = typer.Typer(
 app.command("run")(run.command)
 app.command("validate")(validate.command)
 app.command("doctor")(doctor.command)
-app.command("test")(test.command)
+app.command("test", cls=public.Command)(test.command)
 app.command("parse")(parse.command)
 app.command("infer-schema")(infer_schema.command)
 app.command("query")(query.command)

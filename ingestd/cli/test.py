@@ -3,134 +3,143 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingestd.cli import output
 from ingestd.cli.options import Json
+from ingestd.cli.public import option
 
 if TYPE_CHECKING:
-    from ingestd.detections.testcase import TestResult
-    from ingestd.detections.testing import Report
+    from ingestd.detections.coverage import Coverage
+    from ingestd.detections.load import DetectionSet
 
 EXIT_FAILED = 1
+EXIT_USAGE = 2
+MOST_CHILDREN = 8
+_WITHOUT_EFFECT = "Of the public command; accepted without effect."
+
+Texts = list[str] | None
 
 
 def command(
     paths: Annotated[
-        list[Path], typer.Argument(envvar="INGESTD_PATHS", help="Folders or files of detections.", exists=True)
-    ],
-    names: Annotated[
-        list[str] | None, typer.Option("--test-names", envvar="INGESTD_TEST_NAMES", help="Only tests of this name.")
+        list[Path] | None,
+        typer.Argument(envvar="INGESTD_PATHS", help="Folders or files of detections. [default: the working folder]"),
     ] = None,
-    minimum: Annotated[
-        int,
-        typer.Option(
-            "--minimum-tests", envvar="INGESTD_MINIMUM_TESTS", min=0, help="Tests each detection must have."
-        ),
-    ] = 0,
-    destinations: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--available-destination", envvar="INGESTD_AVAILABLE_DESTINATION", help="One that exists; others fail."
-        ),
+    path: Annotated[
+        list[Path] | None, option("--path", "The same as PATHS, as the public command has it.", show_default=False)
     ] = None,
-    failures_only: Annotated[
-        bool,
-        typer.Option(
-            "--show-failures-only", envvar="INGESTD_SHOW_FAILURES_ONLY", help="Print nothing about the rest."
-        ),
+    filter: Annotated[
+        Texts, option("--filter", "Only detections whose YAML says KEY=V1,V2 (any of them) or KEY!=V1,V2 (none).")
+    ] = None,
+    minimum_tests: Annotated[int, option("--minimum-tests", "Tests that each detection must have.", min=0)] = 0,
+    test_names: Annotated[Texts, option("--test-names", "Only tests of this name.")] = None,
+    ignore_files: Annotated[Texts, option("--ignore-files", "A YAML file, or a pattern, to pass over.")] = None,
+    ignore_extra_keys: Annotated[bool, option("--ignore-extra-keys", "Accept keys that nobody knows.")] = False,
+    skip_disabled_tests: Annotated[
+        bool, option("--skip-disabled-tests", "Leave out the tests of what is not enabled.")
     ] = False,
-    jobs: Annotated[
-        int, typer.Option("--jobs", envvar="INGESTD_JOBS", min=1, help="Processes.", show_default="one per CPU")
-    ] = min(os.cpu_count() or 1, 8),
+    available_destination: Annotated[
+        Texts, option("--available-destination", "A destination that exists; naming others fails.")
+    ] = None,
+    show_failures_only: Annotated[bool, option("--show-failures-only", "Print nothing about what passed.")] = False,
+    sort_test_results: Annotated[bool, option("--sort-test-results", "What passed first, then what failed.")] = False,
     as_json: Json = False,
+    junit: Annotated[Path | None, option("--junit", "Write a JUnit report to this file too.", dir_okay=False)] = None,
+    coverage: Annotated[bool, option("--coverage", "Tell which lines of rules no test ran.")] = False,
+    watch: Annotated[bool, option("--watch", "Run again whenever a file changes.")] = False,
+    jobs: Annotated[int, option("--jobs", "Processes.", min=1, show_default="one per CPU, at most 8")] = min(
+        os.cpu_count() or 1, MOST_CHILDREN
+    ),
+    workers: Annotated[int | None, option("--workers", _WITHOUT_EFFECT, hidden=True)] = None,
+    ignore_table_names: Annotated[bool, option("--ignore-table-names", _WITHOUT_EFFECT, hidden=True)] = False,
+    valid_table_names: Annotated[Texts, option("--valid-table-names", _WITHOUT_EFFECT, hidden=True)] = None,
 ) -> None:
     """Run the tests that detections carry.
 
-    Needs nothing but the files. A path without tests is an error, not a success.
+    Needs nothing but the files. Everything that is loaded has to be right, and a path without tests is an error,
+    not a success. Takes the flags of the public command, its environment (PANTHER_MINIMUM_TESTS, …), and its settings
+    file .panther_settings.yml in the working folder.
     """
+    from ingestd.cli import test_report, watching
     from ingestd.detections import testing
-    from ingestd.errors import ConfigError
 
+    chosen = paths or path or [Path()]
+    for one in chosen:
+        if not one.exists():
+            raise typer.BadParameter(f"there is no file or folder {str(one)!r}", param_hint="PATHS")
+    if watch:
+        raise typer.Exit(watching.run_again(chosen))
+    measured = _coverage(chosen) if coverage else None
+    detections = _load(chosen, tuple(ignore_files or ()), ignore_extra_keys, measured)
     settings = testing.Settings(
-        names=tuple(names or ()),
-        destinations=tuple(destinations) if destinations else None,
-        minimum=minimum,
+        ids=_ids(detections, filter or []),
+        names=tuple(test_names or ()),
+        skip_disabled=skip_disabled_tests,
+        destinations=tuple(available_destination) if available_destination else None,
+        minimum=minimum_tests,
         jobs=jobs,
     )
-    try:
-        detections = testing.load_for_tests(tuple(str(path) for path in paths))
-    except ConfigError as error:
-        for problem in error.problems:
-            output.note(str(problem))
-        raise typer.Exit(EXIT_FAILED) from None
-    report = testing.run_all(detections, settings)
+    report = testing.run_all(detections, settings, measured)
+    files = None
+    if measured is not None:
+        codes = {detections.detections[result.id].code for result in report.results}
+        files = measured.report([code for code in codes if code], report.covered)
+    if junit is not None:
+        test_report.write_junit(report, junit)
     if as_json:
-        output.print_json(_document(report))
+        output.print_json(test_report.document(report, files))
     else:
-        _print(report, failures_only=failures_only)
+        test_report.print_text(report, failures_only=show_failures_only, by_outcome=sort_test_results)
+        test_report.print_summary(report)
+        if files is not None:
+            test_report.print_coverage(files)
     raise typer.Exit(0 if report.passed else EXIT_FAILED)
 
 
-def _print(report: Report, *, failures_only: bool) -> None:
-    from ingestd.detections.testing import line_of
+def _coverage(paths: list[Path]) -> Coverage:
+    from ingestd.detections.coverage import Coverage, NoCoverage
 
-    heading = ""
-    for result in report.results:
-        if result.passed and failures_only:
-            continue
-        if result.id != heading:
-            heading = result.id
-            print(heading)
-        print(f"  {'pass' if result.passed else 'FAIL'}  {result.name}")
-        if not result.passed:
-            print(f"        {result.file}:{line_of(result)}")
-            for reason in [*result.errors, *(f"printed: {line}" for line in result.printed.splitlines())]:
-                print(f"        {reason}")
-    for name, reasons in report.failed.items():
-        if not any(result.id == name and not result.passed for result in report.results):
-            print(f"{name}\n  FAIL  {'; '.join(reasons)}")
-    passed = sum(result.passed for result in report.results)
-    output.note(
-        f"{len(report.results)} tests, {len(report.results) - passed} failed; "
-        f"{len(report.untested)} detections without a test; {report.duration_seconds:.1f} s"
+    try:
+        return Coverage([str(path) for path in paths])
+    except NoCoverage as error:
+        raise typer.BadParameter(str(error), param_hint="--coverage") from None
+
+
+def _load(paths: list[Path], ignore: tuple[str, ...], extra_keys: bool, measured: Coverage | None) -> DetectionSet:
+    """What can be loaded; what cannot is in the set's problems."""
+    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.options import Options
+
+    options = Options(
+        paths=tuple(str(path) for path in paths),
+        ignore_files=ignore,
+        allow_unknown_keys=extra_keys,
+        include_disabled=True,
+        keep_tests=True,
     )
-    if not report.results:
-        output.note("no test was run")
+    # A rule may print while it is imported, and our stdout is for results.
+    with redirect_stdout(sys.stderr), measured or nullcontext():
+        return DetectionSet.examine(options)
 
 
-def _document(report: Report) -> dict[str, Any]:
-    passed = sum(result.passed for result in report.results)
-    return {
-        "summary": {
-            "passed": report.passed,
-            "tests": len(report.results),
-            "tests_failed": len(report.results) - passed,
-            "failed": report.failed,
-            "untested": report.untested,
-            "duration_seconds": round(report.duration_seconds, 3),
-        },
-        "tests": [_entry(result) for result in report.results],
-    }
+def _ids(detections: DetectionSet, filters: list[str]) -> tuple[str, ...] | None:
+    from ingestd.detections.selection import Filter, FilterError, choose
 
-
-def _entry(result: TestResult) -> dict[str, Any]:
-    from ingestd.detections.testing import line_of
-
-    functions = ("title", "dedup", "severity", "alert_context", "destinations")
-    return {
-        "id": result.id,
-        "name": result.name,
-        "kind": result.kind,
-        "expected": result.expected,
-        "actual": result.actual,
-        "passed": result.passed,
-        **{name: result.output(name) for name in functions},
-        "errors": result.errors,
-        "file": result.file,
-        "line": line_of(result),
-        "duration_seconds": round(result.duration_seconds, 6),
-    }
+    try:
+        wanted = [Filter.parse(text) for text in filters]
+    except FilterError as error:
+        output.note(f"--filter: {error}")
+        raise typer.Exit(EXIT_FAILED) from None
+    if not wanted:
+        return None
+    ids = choose((detections.items[name] for name in detections.ids), wanted)
+    if not ids:
+        output.note("no detection meets the filter")
+        raise typer.Exit(EXIT_FAILED)
+    return tuple(sorted(ids))

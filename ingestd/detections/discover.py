@@ -18,14 +18,19 @@ _SHARED_FOLDERS = ("global_helpers", "data_models")
 _NEVER = ("__pycache__", "node_modules")
 
 
-def read_items(paths: tuple[str, ...]) -> tuple[list[Item], list[Problem]]:
+def read_items(
+    paths: tuple[str, ...], ignore: tuple[str, ...] = (), *, allow_unknown_keys: bool = False
+) -> tuple[list[Item], list[Problem]]:
     """All items under `paths`, in a stable order, and what is wrong with them. Helpers and data models of the
-    fork around a path come along, so that a part of a fork can be loaded alone."""
+    fork around a path come along, so that a part of a fork can be loaded alone. Files that `ignore` names, by path
+    or by pattern, are passed over."""
     items: list[Item] = []
     problems: list[Problem] = []
     for file in _files(paths, problems):
+        if _is_ignored(file, ignore):
+            continue
         try:
-            item, wrong = read_item(file, file.read_bytes())
+            item, wrong = read_item(file, file.read_bytes(), allow_unknown_keys=allow_unknown_keys)
         except OSError as error:
             problems.append(Problem(f"cannot be read: {error.strerror}", file=str(file)))
             continue
@@ -33,6 +38,10 @@ def read_items(paths: tuple[str, ...]) -> tuple[list[Item], list[Problem]]:
         if item is not None:
             items.append(item)
     return items, problems
+
+
+def _is_ignored(file: Path, ignore: tuple[str, ...]) -> bool:
+    return any(file == Path(name).resolve() or fnmatch(str(file), name) for name in ignore)
 
 
 def _files(paths: tuple[str, ...], problems: list[Problem]) -> list[Path]:

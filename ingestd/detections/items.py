@@ -80,6 +80,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     file: Path
     data: dict[str, Any]
     text: bytes
+    base_text: bytes = b""
+    """For a derived detection, the text of what it is derived from."""
+    tests_file: Path | None = None
+    """Where the tests stand, if not in `file`: a derived detection may have those of its base."""
 
     def problem(self, message: str, *path: str | int, hint: str = "") -> Problem:
         """A problem of this item, with the line of `path`."""
@@ -92,7 +96,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def read_item(file: Path, text: bytes) -> tuple[Item | None, list[Problem]]:
+def read_item(file: Path, text: bytes, *, allow_unknown_keys: bool = False) -> tuple[Item | None, list[Problem]]:
     """The item in a YAML file. No item and no problem: the file is not for us."""
     try:
         data = yaml12.load(text)
@@ -107,7 +111,7 @@ def read_item(file: Path, text: bytes) -> tuple[Item | None, list[Problem]]:
         return None, [bare.problem(message, "AnalysisType", hint=did_you_mean(str(kind), KEYS))]
     id_key = ID_KEYS[kind]
     item = Item(kind=kind, id=str(data.get(id_key, "")), file=file, data=data, text=text)
-    problems = list(_check(item, id_key))
+    problems = list(_check(item, id_key, allow_unknown_keys))
     return (item, problems) if item.id else (None, problems)
 
 
@@ -117,7 +121,7 @@ def did_you_mean(word: str, known: Any) -> str:
     return f"did you mean {close[0]!r}?" if close else ""
 
 
-def _check(item: Item, id_key: str) -> Iterator[Problem]:
+def _check(item: Item, id_key: str, allow_unknown_keys: bool) -> Iterator[Problem]:
     keys = KEYS[item.kind]
     data = item.data
     if not item.id:
@@ -126,6 +130,8 @@ def _check(item: Item, id_key: str) -> Iterator[Problem]:
         yield item.problem(f'{id_key} must be text without any of <>&"%', id_key)
     for key, value in data.items():
         expected = keys.get(key)
+        if expected is None and allow_unknown_keys:
+            continue
         if expected is None:
             yield item.problem(f"unknown key for a {item.kind}", str(key), hint=did_you_mean(str(key), keys))
         elif value is not None and not _is(value, expected):

@@ -18,6 +18,7 @@ from ingestd.detections.modules import CodeError, Helpers, load_file
 from ingestd.detections.options import Options, Override
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.spec import KINDS, Detection
+from ingestd.detections.testformat import check_tests
 from ingestd.errors import ConfigError, Problem
 
 _NO_OVERRIDE = Override()
@@ -39,6 +40,10 @@ class DetectionSet:
         self.packs: dict[str, tuple[str, ...]] = {}
         self.loaded_modules: list[ModuleType] = []
         """Helpers, data models and detections."""
+        self.items: dict[str, Item] = {}
+        """What the files say, by id, where tests are kept."""
+        self.problems: list[Problem] = []
+        """What keeps a set from being used; a set that `load` returns has none."""
         self.warnings: list[Problem] = []
         self.version = ""
         """Digest of everything that was loaded: 16 hex digits."""
@@ -47,6 +52,16 @@ class DetectionSet:
     def load(options: Options) -> DetectionSet:
         """Read, check and import. Raises ConfigError with all problems; what may be intended, like a log type
         that no schema describes, is in `warnings`."""
+        load = _Load(options)
+        loaded = load.run()
+        if loaded.problems:
+            load.helpers.uninstall()
+            raise ConfigError(loaded.problems)
+        return loaded
+
+    @staticmethod
+    def examine(options: Options) -> DetectionSet:
+        """As `load`, but what is right is loaded all the same; what is wrong is in `problems`."""
         return _Load(options).run()
 
     @property
@@ -93,18 +108,24 @@ class _Load:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.problems: list[Problem] = []
         self.set = DetectionSet()
+        self.problems = self.set.problems
         self.needing: Counter[str] = Counter()
 
     def run(self) -> DetectionSet:
-        items, self.problems = read_items(self.options.paths)
+        options = self.options
+        items, problems = read_items(
+            options.paths, options.ignore_files, allow_unknown_keys=options.allow_unknown_keys
+        )
+        self.problems.extend(problems)
         by_id = self._unique(items)
+        if options.keep_tests:
+            self.set.items = dict(by_id)
         self._digest(items)
         compat.install()
         self.helpers = Helpers(self._helper_files(by_id.values()))
         self.helpers.install()
-        if self.options.include_disabled:
+        if options.include_disabled:
             self._load_all_helpers()
         self._packs(by_id)
         self._data_models(by_id.values())
@@ -114,9 +135,6 @@ class _Load:
         self._check_names(by_id)
         self._report_helpers()
         self.set.loaded_modules.extend(self.helpers.loaded.values())
-        if self.problems:
-            self.helpers.uninstall()
-            raise ConfigError(self.problems)
         return self.set
 
     def _unique(self, items: list[Item]) -> dict[str, Item]:
@@ -197,10 +215,8 @@ class _Load:
     def _detection(self, item: Item, by_id: dict[str, Item]) -> None:
         options = self.options
         if "BaseDetection" in item.data:
-            base = by_id.get(str(item.data["BaseDetection"]))
-            if base is None or base.kind != item.kind:
-                hint = did_you_mean(str(item.data["BaseDetection"]), by_id)
-                self.problems.append(item.problem(f"there is no {item.kind} of this id", "BaseDetection", hint=hint))
+            base = self._base(item, by_id)
+            if base is None:
                 return
             item = spec.derive(item, base)
             code = self._existing_code(base) if "Filename" in base.data else None
@@ -214,6 +230,10 @@ class _Load:
         self.set.detections[item.id] = detection
         if not wanted:
             return
+        if options.keep_tests:
+            self.set.items[item.id] = item
+            if item.tests_file is None:  # else they are checked with the base
+                self.problems.extend(check_tests(item, item.data.get("Tests")))
         if item.kind == "correlation_rule":
             self._correlation(item, by_id)
             return
@@ -223,6 +243,18 @@ class _Load:
         module = self._module(item, code)
         if code is None or module is not None:
             self._bind(item, detection, module)
+
+    def _base(self, item: Item, by_id: dict[str, Item]) -> Item | None:
+        name = str(item.data["BaseDetection"])
+        base = by_id.get(name)
+        if base is None or base.kind != item.kind:
+            message, hint = f"there is no {item.kind} of this id", did_you_mean(name, by_id)
+        elif "BaseDetection" in base.data:
+            message, hint = f"{name} is derived itself", f"derive from {base.data['BaseDetection']}"
+        else:
+            return base
+        self.problems.append(item.problem(message, "BaseDetection", hint=hint))
+        return None
 
     def _correlation(self, item: Item, by_id: dict[str, Item]) -> None:
         try:

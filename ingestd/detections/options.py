@@ -39,6 +39,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     include_disabled: bool = False
     """Load everything, for validation and tests; `Detection.enabled` still tells."""
     keep_tests: bool = False
-    """Keep the tests in memory."""
+    """Keep the tests, and the items as written, in memory; what is wrong with the tests' form is a problem."""
+    ignore_files: tuple[str, ...] = ()
+    """Files, or patterns of their paths, that are passed over."""
+    allow_unknown_keys: bool = False
+    """Keys that no item of its type has are no problem."""
     known_log_types: tuple[str, ...] | None = None
     """Given, a detection for an unknown log type is a warning."""

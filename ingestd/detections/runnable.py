@@ -107,7 +107,7 @@ class Runnable:
                 if isinstance(error, RuleTimeout):
                     timed_out()
                     break
-        title, dedup = _title_and_dedup(detection, said, failed)
+        title, dedup = title_and_dedup(detection, said, failed)
         context = said.get("alert_context", "{}")
         if "alert_context" in failed:
             context = returns.context_error(failure.shown(failed["alert_context"]))
@@ -184,7 +184,7 @@ class Runnable:
         )
 
 
-def _title_and_dedup(detection: Detection, said: dict[str, Any], failed: dict[str, BaseException]) -> tuple[str, str]:
+def title_and_dedup(detection: Detection, said: dict[str, Any], failed: dict[str, BaseException]) -> tuple[str, str]:
     """The fallback chain: title() else DisplayName else the id; dedup() else title() else a default. A title()
     that fails counts as one that said the id; a dedup() that fails or says nothing gives the default."""
     default = f"defaultDedupString:{detection.id}"

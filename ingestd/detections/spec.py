@@ -27,6 +27,8 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     file: str
     """Its YAML file."""
+    tests_file: str = ""
+    """The file in which its tests stand."""
     code: str | None
     """Its Python file, if it has one."""
     enabled: bool
@@ -84,6 +86,7 @@ def build(
         id=item.id,
         kind=cast("Kind", item.kind),
         file=str(item.file),
+        tests_file=str(item.tests_file or item.file),
         code=None if code is None else str(code),
         enabled=enabled,
         log_types=_texts(data.get(_SOURCE_KEYS.get(item.kind, "LogTypes"))),
@@ -113,7 +116,8 @@ def derive(item: Item, base: Item) -> Item:
     """An item with `BaseDetection`: the base's keys where it has none of its own. Its id stays its own."""
     data = {**base.data, **item.data}
     del data["BaseDetection"]
-    return msgspec.structs.replace(item, data=data)
+    tests_file = None if "Tests" in item.data else base.file
+    return msgspec.structs.replace(item, data=data, base_text=base.text, tests_file=tests_file)
 
 
 def _severity(item: Item, report: Callable[[Problem], None]) -> Severity:
@@ -150,7 +154,7 @@ def _text(value: Any) -> str:
 
 
 def _digest(item: Item, code: Path | None, override: Override) -> str:
-    digest = hashlib.blake2b(item.text, digest_size=8)
+    digest = hashlib.blake2b(item.text + item.base_text, digest_size=8)
     if code is not None:
         digest.update(b"\0" + code.read_bytes())
     if override != Override():

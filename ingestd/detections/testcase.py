@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest.mock import MagicMock, patch
 
@@ -15,17 +17,13 @@ import msgspec
 from ingestd.detections import failure, kv, returns
 from ingestd.detections.datamodels import DataModel
 from ingestd.detections.event import PantherEvent
-from ingestd.detections.runnable import CHECKS, Answer, Runnable
+from ingestd.detections.runnable import CHECKS, Answer, Runnable, title_and_dedup
 from ingestd.detections.spec import Detection
+from ingestd.errors import RuleTimeout
 
-_FOR_PEOPLE = {"alert_context": "alertContext"}
-_EXPECTATIONS = {
-    "ExpectedTitle": "title",
-    "ExpectedDedup": "dedup",
-    "ExpectedSeverity": "severity",
-    "ExpectedAlertContext": "alert_context",
-    "ExpectedDestinations": "destinations",
-}
+LIMIT_SECS = 10.0
+"""Of one test. A detection that needs longer would be cut off in the daemon long before."""
+NOBODY = ["SKIP"]
 
 
 class FunctionResult(msgspec.Struct, kw_only=True):
@@ -37,6 +35,17 @@ class FunctionResult(msgspec.Struct, kw_only=True):
     """What it raised, with file and line; empty if it returned."""
 
 
+class Alert(msgspec.Struct, kw_only=True):
+    """The alert that a detection makes of a sample, functions and fallbacks taken together."""
+
+    title: str
+    dedup: str
+    severity: str
+    context: dict[str, Any] = {}
+    destinations: list[str] | None = None
+    """None is default routing; `["SKIP"]` is nobody."""
+
+
 class TestResult(msgspec.Struct, kw_only=True):
     """What came of one test."""
 
@@ -46,23 +55,32 @@ class TestResult(msgspec.Struct, kw_only=True):
     name: str
     kind: str
     index: int
-    """Position among the detection's tests."""
+    """Position among the detection's tests; -1 for what happened beside them."""
     file: str
     expected: bool
     actual: bool | None = None
     """What the detection said; None if it failed."""
     passed: bool = False
+    alert: Alert | None = None
     functions: list[FunctionResult] = []
+    """What each function said, in the order in which they were asked."""
     errors: list[str] = []
-    """Why the test failed, for people; also what functions raised in a test that passed all the same."""
+    """Why the test failed, for people."""
     printed: str = ""
     """The rule's own output."""
-    line: int = 0
     duration_seconds: float = 0.0
 
-    def output(self, name: str) -> Any:
-        """What function `name` returned; None if it was not asked or failed."""
-        return next((function.output for function in self.functions if function.name == name), None)
+
+def blank(detection: Detection, test: Mapping[str, Any], index: int) -> TestResult:
+    """The result of a test before it was run."""
+    return TestResult(
+        id=detection.id,
+        name=str(test.get("Name", "")),
+        kind=detection.kind,
+        index=index,
+        file=detection.tests_file or detection.file,
+        expected=test.get("ExpectedResult") is True,
+    )
 
 
 def run_test(
@@ -71,25 +89,19 @@ def run_test(
     index: int,
     data_models: Mapping[str, DataModel],
     destinations: tuple[str, ...] | None = None,
+    *,
+    capture: bool = True,
 ) -> TestResult:
-    """Run one test: mocks in place, the rule's output caught, an empty store for the rule's state. With the known
-    `destinations` given, a detection that names another one fails."""
+    """Run one test: mocks in place, the rule's output caught (unless it is to go where it goes), an empty store for
+    the rule's state. With the known `destinations` given, a detection that names another one fails."""
     detection = runnable.detection
-    result = TestResult(
-        id=detection.id,
-        name=str(test.get("Name", "")),
-        kind=detection.kind,
-        index=index,
-        file=detection.file,
-        expected=test.get("ExpectedResult") is True,
-    )
-    sample = test.get("Resource", test.get("Log", {}))
+    result = blank(detection, test, index)
     printed = io.StringIO()
     kv.connect(kv.MemoryStore())
     started = time.perf_counter()
     try:
-        with contextlib.redirect_stdout(printed), _mocked(runnable, test.get("Mocks") or ()):
-            _evaluate(runnable, _event(detection, sample, data_models), result)
+        with _caught(printed if capture else None), _mocked(runnable, test.get("Mocks") or ()):
+            _evaluate(runnable, sample_event(detection, test, data_models), result, strict=destinations is not None)
     except AttributeError as error:  # a mock for a name that the module does not have
         result.errors.append(f"cannot mock: {error}")
     finally:
@@ -100,11 +112,22 @@ def run_test(
     return result
 
 
-def _event(detection: Detection, sample: Any, data_models: Mapping[str, DataModel]) -> Any:
+def sample_event(detection: Detection, test: Mapping[str, Any], data_models: Mapping[str, DataModel]) -> Any:
+    """What the detection gets to see of a test's sample: a policy a plain copy, everything else an event."""
     if detection.kind == "policy":
-        return sample
+        return copy.deepcopy(test.get("Resource", {}))  # it could change what other tests share by an anchor
+    sample = test.get("Log", {})
     model = data_models.get(str(sample.get("p_log_type"))) if detection.kind == "rule" else None
     return PantherEvent(sample, model)
+
+
+@contextlib.contextmanager
+def _caught(printed: io.StringIO | None) -> Iterator[None]:
+    if printed is None:
+        yield
+        return
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        yield
 
 
 def _mocked(runnable: Runnable, mocks: Any) -> contextlib.AbstractContextManager[Any]:
@@ -114,25 +137,69 @@ def _mocked(runnable: Runnable, mocks: Any) -> contextlib.AbstractContextManager
     return patch.multiple(runnable.module, **replaced)
 
 
-def _evaluate(runnable: Runnable, event: Any, result: TestResult) -> None:
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise RuleTimeout in what runs longer than this. In the main thread only."""
+
+    def over(*_: object) -> None:
+        raise RuleTimeout(f"the test took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again, for one that catches it and goes on
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _evaluate(runnable: Runnable, event: Any, result: TestResult, *, strict: bool) -> None:
     """Ask everything, as a dry run does: the alert functions too when the detection said no."""
-    name = runnable.detection.function
+    detection = runnable.detection
     answer = _decide(runnable, event)
     result.actual = answer.value
-    _record(result, name, answer)
+    _record(result, detection.function, answer)
     if answer.error is not None:
         return
+    said: dict[str, Any] = {}
+    failed: dict[str, BaseException] = {}
     for function in CHECKS:
         asked = runnable.ask(function, event)
-        if asked is not None:
-            _record(result, function, asked)
+        if asked is None:
+            continue
+        if isinstance(asked.error, returns.UnknownDestinationError) and not strict:
+            asked = Answer(None)
+        _record(result, function, asked)
+        if asked.error is None:
+            said[function] = asked.value
+        else:
+            failed[function] = asked.error
+    if answer.value is alerts_when(detection):
+        result.alert = _alert(detection, said, failed)
+
+
+def alerts_when(detection: Detection) -> bool:
+    """What the detection says when it alerts: a policy says whether all is well."""
+    return detection.kind != "policy"
+
+
+def _alert(detection: Detection, said: dict[str, Any], failed: dict[str, BaseException]) -> Alert:
+    title, dedup = title_and_dedup(detection, said, failed)
+    destinations = said.get("destinations") or detection.destinations
+    return Alert(
+        title=title,
+        dedup=dedup,
+        severity=said.get("severity", detection.severity),
+        context=json.loads(said.get("alert_context", "{}")),
+        destinations=None if destinations is None else list(destinations),
+    )
 
 
 def _decide(runnable: Runnable, event: Any) -> Answer:
     name = runnable.detection.function
     try:
         if runnable.filter is not None and not runnable.filter(event):
-            return Answer(False)
+            return Answer(not alerts_when(runnable.detection))
         said = runnable.decide(event)
         return Answer(returns.verdict(runnable.id, name, said))
     except BaseException as error:  # noqa: BLE001 - a rule may raise anything; the test reports it
@@ -155,40 +222,42 @@ def judge(
 ) -> None:
     """Decide whether the test passed, and why not. An expected alert needs every function to succeed; where none is
     expected only the verdict counts."""
-    alert_when = detection.kind != "policy"
     failed = [function for function in result.functions if function.error]
     reasons = list(result.errors)
     if result.actual is not result.expected and not reasons:
-        reasons.append(f"expected {detection.function}() to be {result.expected}, got {_said(result, detection)}")
-    if result.expected is alert_when:
-        reasons += [f"{function.name}() raised {function.error}" for function in failed]
-        reasons += _unmet(test, result)
-        for name in result.output("destinations") or ():
-            if destinations is not None and name not in (*destinations, "SKIP"):
-                reasons.append(f"destinations() names {name!r}, which does not exist")
+        said = next((item.error for item in failed if item.name == detection.function), "") or result.actual
+        reasons.append(f"expected {_verdict_of(detection)} to be {result.expected}, got {said}")
+    if result.expected is alerts_when(detection):
+        reasons += [f"{item.name}() raised {item.error}" for item in failed if item.name != detection.function]
+        reasons += _unmet(test, result.alert)
+        if destinations is not None and result.alert is not None:
+            unknown = set(result.alert.destinations or ()) - {*destinations, *NOBODY}
+            reasons += [f"destinations() names {name!r}, which does not exist" for name in sorted(unknown)]
     result.passed = not reasons
     result.errors = reasons
 
 
-def _said(result: TestResult, detection: Detection) -> str:
-    error = next((item.error for item in result.functions if item.name == detection.function and item.error), "")
-    return error or str(result.actual)
+def _verdict_of(detection: Detection) -> str:
+    return "the correlation" if detection.kind == "correlation_rule" else f"{detection.function}()"
 
 
-def _unmet(test: Mapping[str, Any], result: TestResult) -> list[str]:
-    """Expectations beyond the verdict that the test states and the detection does not meet."""
-    reasons = []
-    for key, name in _EXPECTATIONS.items():
+def _unmet(test: Mapping[str, Any], alert: Alert | None) -> Iterator[str]:
+    """Expectations beyond the verdict that the test states and the alert does not meet."""
+    if alert is None:
+        return  # that there is none is the failure
+    for key, name, got in (
+        ("ExpectedTitle", "title", alert.title),
+        ("ExpectedDedup", "dedup", alert.dedup),
+        ("ExpectedSeverity", "severity", alert.severity),
+        ("ExpectedAlertContext", "alertContext", alert.context),
+        ("ExpectedDestinations", "destinations", alert.destinations),
+    ):
         if key not in test:
             continue
-        got = result.output(name)
-        if name == "alert_context" and isinstance(got, str):
-            got = json.loads(got)
-        if name == "destinations" and got is not None:
-            got = list(got)
         wanted = test[key]
-        if name == "severity" and isinstance(wanted, str):
-            wanted = wanted.upper()
+        if key == "ExpectedSeverity":
+            wanted = str(wanted).upper()
+        if key == "ExpectedDestinations":
+            wanted = wanted or NOBODY
         if got != wanted:
-            reasons.append(f"expected {_FOR_PEOPLE.get(name, name)} {wanted!r}, got {got!r}")
-    return reasons
+            yield f"expected {name} {wanted!r}, got {got!r}"

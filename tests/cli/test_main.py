@@ -69,7 +69,8 @@ def test_options_are_regular(name: str, command: Any) -> None:
     assert first.endswith(".")
     assert len(first) <= 62, "the list of commands would cut it"
     for parameter in command.params:
-        assert str(parameter.envvar).startswith("INGESTD_"), parameter.name
+        names = parameter.envvar if isinstance(parameter.envvar, list) else [parameter.envvar]
+        assert str(names[0]).startswith("INGESTD_"), parameter.name
         assert parameter.help, parameter.name
         for option in parameter.opts if parameter.param_type_name == "option" else ():
             assert re.fullmatch(r"-[a-z]|--[a-z]+(-[a-z]+)*", option)

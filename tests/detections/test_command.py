@@ -3,24 +3,48 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as Xml
 
+import pytest
 from typer.testing import CliRunner
 
+from ingestd.cli import watching
 from ingestd.cli.main import app
 from tests.detections.conftest import Fork
 
 YES = "def rule(event):\n    print('seen')\n    return True\ndef title(event):\n    return 'T'\n"
+NO = "def rule(event):\n    return False\n"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No option from the environment or a settings file, unless a test gives one."""
+    for name in [name for name in os.environ if name.startswith(("INGESTD_", "PANTHER_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+
+def invoke(*arguments: str | Path) -> Any:
+    """The command as it is."""
+    return CliRunner().invoke(app, ["test", *map(str, arguments)])
 
 
 def run(fork: Fork, *options: str) -> Any:
     """The command on the folder."""
-    return CliRunner().invoke(app, ["test", str(fork.root), "--jobs", "1", *options])
+    return invoke(fork.root, "--jobs", "1", *options)
 
 
-def case(name: str, expected: bool) -> dict[str, Any]:
+def case(name: str, expected: bool, **more: Any) -> dict[str, Any]:
     """A test in a rule's YAML."""
-    return {"Name": name, "ExpectedResult": expected, "Log": {}}
+    return {"Name": name, "ExpectedResult": expected, "Log": {}, **more}
+
+
+def shown(result: Any) -> list[str]:
+    """Ids of the detections that the text names."""
+    return [line for line in result.stdout.splitlines() if line and not line.startswith(" ")]
 
 
 def test_passing_tests(fork: Fork) -> None:
@@ -29,11 +53,11 @@ def test_passing_tests(fork: Fork) -> None:
     result = run(fork)
     assert result.exit_code == 0
     assert result.stdout == "A\n  pass  first\n"
-    assert "1 tests, 0 failed" in result.stderr
+    assert "1 tests (1 rule), 0 failed" in result.stderr
 
 
 def test_failing_tests(fork: Fork) -> None:
-    """Exit code 1; file and line, expected and got, and what the rule printed."""
+    """Exit code 1; file and line, expected and got, what the functions gave, and what the rule printed."""
     path = fork.rule("A", YES, Tests=[case("first", True), case("second", False)])
     result = run(fork, "--show-failures-only")
     assert result.exit_code == 1
@@ -43,6 +67,7 @@ def test_failing_tests(fork: Fork) -> None:
         "  FAIL  second",
         f"        {path}:{line}",
         "        expected rule() to be False, got True",
+        "        title() gave 'T'",
         "        printed: seen",
     ]
 
@@ -55,19 +80,47 @@ def test_nothing_tested(fork: Fork) -> None:
     assert "no test was run" in result.stderr
 
 
-def test_broken_detections(fork: Fork) -> None:
-    """Exit code 1, every problem with file and line, and no traceback."""
-    fork.rule("A", "def rule(event)\n")
-    fork.rule("B", YES, Sverity="Low")
+def test_what_is_broken_keeps_nothing_else_from_being_tested(fork: Fork) -> None:
+    """Exit code 1, every problem with file and line, and the tests of what is whole."""
+    fork.rule("A", "def rule(event)\n", Tests=[case("first", True)])
+    fork.rule("B", YES, Sverity="Low", Tests=[case("first", True)])
+    fork.rule("C", YES, Tests=[case("first", True)])
     result = run(fork)
     assert result.exit_code == 1
-    assert "A.py:1: syntax error" in result.stderr
-    assert "B.yml:8: Sverity: unknown key for a rule (did you mean 'Severity'?)" in result.stderr
+    assert "A.py:1: syntax error" in result.stdout
+    assert "B.yml:8: Sverity: unknown key for a rule (did you mean 'Severity'?)" in result.stdout
+    assert result.stdout.startswith("C\n  pass  first\n")
+    assert "2 problems in the files" in result.stderr
+    assert "B" in shown(run(fork, "--ignore-extra-keys"))
+
+
+def test_mistakes_in_tests_are_told(fork: Fork) -> None:
+    """An expectation under a misspelt key would never be looked at."""
+    fork.rule("A", YES, Tests=[case("first", True, ExpectedTitel="X"), {"Name": "n", "ExpectedResult": "yes"}])
+    result = run(fork)
+    assert result.exit_code == 1
+    for said in (
+        "Tests.0.ExpectedTitel: unknown key for a test of a rule (did you mean 'ExpectedTitle'?)",
+        "Tests.1: Log is missing",
+        "Tests.1.ExpectedResult: must be true or false, not 'yes'",
+    ):
+        assert said in result.stdout
 
 
 def test_a_path_that_does_not_exist(fork: Fork) -> None:
     """Exit code 2."""
-    assert CliRunner().invoke(app, ["test", str(fork.root / "gone")]).exit_code == 2
+    assert invoke(fork.root / "gone").exit_code == 2
+
+
+def test_the_ways_to_name_a_path(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an argument, by --path, by the environment, and the working folder if nothing is said."""
+    fork.rule("A", YES, Tests=[case("first", True)])
+    assert shown(invoke("--path", fork.root)) == ["A"]
+    monkeypatch.setenv("PANTHER_PATH", str(fork.root))
+    assert shown(invoke()) == ["A"]
+    monkeypatch.delenv("PANTHER_PATH")
+    monkeypatch.chdir(fork.root)
+    assert shown(invoke()) == ["A"]
 
 
 def test_a_minimum_of_tests_is_named(fork: Fork) -> None:
@@ -75,19 +128,186 @@ def test_a_minimum_of_tests_is_named(fork: Fork) -> None:
     fork.rule("A", YES, Tests=[case("first", True)])
     result = run(fork, "--minimum-tests", "2")
     assert result.exit_code == 1
-    assert "A\n  FAIL  has 1 tests, 2 are wanted\n" in result.stdout
+    assert "A\n  pass  first\n  FAIL  has 1 tests, 2 are wanted\n" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("filters", "chosen"),
+    [
+        (["Severity=high"], ["A", "B"]),
+        (["Severity=high,LOW"], ["A", "B", "C"]),
+        (["Severity!=High"], ["C"]),
+        (["Tags=two"], ["B"]),
+        (["Tags!=two"], ["A", "C"]),
+        (["Severity=High", "Enabled=no"], ["B"]),
+        (["RuleID=c"], ["C"]),
+    ],
+)
+def test_filters(fork: Fork, filters: list[str], chosen: list[str]) -> None:
+    """Any of the values of one filter, all of the filters, in any case; a list meets it by one of its members."""
+    fork.rule("A", YES, Tests=[case("t", True)])
+    fork.rule("B", YES, Enabled=False, Tags=["one", "Two"], Tests=[case("t", True)])
+    fork.rule("C", YES, Severity="Low", Tests=[case("t", True)])
+    options = [word for text in filters for word in ("--filter", text)]
+    assert shown(run(fork, *options)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Sevrity=High", "'Sevrity' is no key of a detection (did you mean 'Severity'?)"),
+        ("Severity", "is no filter: write KEY=VALUE"),
+        ("Severity=", "is no filter: write KEY=VALUE"),
+        ("Enabled=perhaps", "Enabled is true or false, not 'perhaps'"),
+        ("Severity=Info", "no detection meets the filter"),
+    ],
+)
+def test_filters_that_choose_nothing(fork: Fork, text: str, said: str) -> None:
+    """Exit code 1, and why."""
+    fork.rule("A", YES, Tests=[case("t", True)])
+    result = run(fork, "--filter", text)
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+def test_choosing_files_tests_and_what_is_enabled(fork: Fork) -> None:
+    """By path or pattern, by the test's name, and by whether it would run."""
+    first = fork.rule("A", NO, Tests=[case("t", True)])
+    fork.rule("B", YES, Enabled=False, Tests=[case("t", True)])
+    fork.rule("C", YES, Tests=[case("t", True), case("other", True)])
+    assert shown(run(fork, "--ignore-files", str(first))) == ["B", "C"]
+    assert shown(run(fork, "--ignore-files", "*/A.yml", "--ignore-files", "*/B.yml")) == ["C"]
+    assert run(fork, "--test-names", "other").stdout == "C\n  pass  other\n"
+    skipping = run(fork, "--skip-disabled-tests")
+    assert shown(skipping) == ["A", "C"]
+    assert "1 detections skipped" in skipping.stderr
+
+
+def test_sorted_results(fork: Fork) -> None:
+    """What passed comes first, a blank line between two detections."""
+    fork.rule("A", NO, Tests=[case("t", True)])
+    fork.rule("B", YES, Tests=[case("t", True)])
+    result = run(fork, "--sort-test-results")
+    assert shown(result) == ["B", "A"]
+    assert result.stdout.startswith("B\n  pass  t\n\nA\n  FAIL  t\n")
+
+
+def test_destinations_that_exist(fork: Fork) -> None:
+    """Once they are given, naming another one is a failure."""
+    fork.rule("A", YES + "def destinations(event):\n    return ['soc']\n", Tests=[case("t", True)])
+    assert run(fork).exit_code == 0
+    assert run(fork, "--available-destination", "soc").exit_code == 0
+    result = run(fork, "--available-destination", "dev")
+    assert result.exit_code == 1
+    assert "destinations() names 'soc', which does not exist" in result.stdout
+
+
+def test_the_settings_file(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives options by their names; the environment and the command line win; what is unknown is told."""
+    fork.rule("A", YES, Tests=[case("t", True)])
+    fork.rule("B", YES, Severity="Low", Tests=[case("t", True)])
+    text = f"minimum_tests: 2\npath: {fork.root}\nfilter: Severity=Low\napi_token: x\nminimum_test: 3\n"
+    Path(".panther_settings.yml").write_text(text)
+    result = invoke()
+    assert result.exit_code == 1
+    assert shown(result) == ["B"]
+    assert "has 1 tests, 2 are wanted" in result.stdout
+    assert "'minimum_test' is no option of `ingestd test`" in result.stderr
+    assert "api_token" not in result.stderr
+    assert shown(invoke("--filter", "Severity=High", "--minimum-tests", "0")) == ["A"]
+    monkeypatch.setenv("PANTHER_MINIMUM_TESTS", "1")
+    assert invoke().exit_code == 0
+    monkeypatch.setenv("INGESTD_MINIMUM_TESTS", "3")
+    assert invoke().exit_code == 1
+    Path(".panther_settings.yml").write_text("_filter: [Severity=High]\n")
+    assert shown(invoke(fork.root)) == ["A"]
+
+
+def test_options_that_have_nothing_to_do_here(fork: Fork) -> None:
+    """Are accepted, so that a pipeline need not change."""
+    fork.rule("A", YES, Tests=[case("t", True)])
+    result = run(
+        fork, "--workers", "9", "--ignore-table-names", "--valid-table-names", "a", "--valid-table-names", "b"
+    )
+    assert result.exit_code == 0
 
 
 def test_json(fork: Fork) -> None:
-    """One document: a summary, and every test with all that was said."""
-    path = fork.rule("A", YES, Tests=[case("first", True)])
-    document = json.loads(run(fork, "--json").stdout)
-    assert document["summary"]["tests"] == 1
-    assert document["summary"]["passed"] is True
-    (test,) = document["tests"]
-    assert test.pop("duration_seconds") >= 0
-    assert test == {
+    """One document: a summary, and every test with the alert that the detection makes."""
+    path = fork.rule("A", YES, Tests=[case("first", True), case("second", False)])
+    result = run(fork, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["summary"]["tests"] == 2
+    assert document["summary"]["passed"] is False
+    assert document["summary"]["kinds"] == {"rule": 2}
+    first, second = document["tests"]
+    assert first.pop("duration_seconds") >= 0
+    assert first == {
         "id": "A", "name": "first", "kind": "rule", "expected": True, "actual": True, "passed": True, "title": "T",
-        "dedup": None, "severity": None, "alert_context": None, "destinations": None, "errors": [],
+        "dedup": "T", "severity": "HIGH", "alert_context": {}, "destinations": None, "errors": [],
         "file": str(path), "line": path.read_text().splitlines().index("- Name: first") + 1,
     }  # fmt: skip
+    assert second["errors"] == ["expected rule() to be False, got True", "printed: seen"]
+
+
+def test_junit(fork: Fork, tmp_path: Path) -> None:
+    """A suite per detection, a case per test, failures with all that is known, problems of files as errors."""
+    fork.rule("A", "def rule(event):\n    print('\\x1b[31m <&')\n    return True\n", Tests=[case("t", False)])
+    fork.rule("B", "def rule(event)\n", Tests=[case("t", True)])
+    fork.rule("C", YES, Enabled=False, Tests=[case("t", True)])
+    file = tmp_path / "report.xml"
+    assert run(fork, "--junit", str(file), "--skip-disabled-tests").exit_code == 1
+    root = Xml.parse(file).getroot()
+    assert {name: root.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "3", "failures": "1", "errors": "1", "skipped": "1",
+    }  # fmt: skip
+    failure = root.find("./testsuite[@name='A']/testcase[@name='t']/failure")
+    assert failure is not None
+    assert failure.get("message") == "expected rule() to be False, got True"
+    assert "printed: \ufffd[31m <&" in str(failure.text)
+    error = root.find("./testsuite[@name='files']/testcase/error")
+    assert error is not None
+    assert "syntax error" in str(error.get("message"))
+
+
+@pytest.mark.parametrize("ending", ["os._exit(0)", "os.kill(os.getpid(), 9)"])
+def test_a_rule_that_ends_its_process(fork: Fork, ending: str) -> None:
+    """Fails, by name; all others are tested."""
+    fork.rule("A", YES, Tests=[case("t", True)])
+    fork.rule("B", f"import os\ndef rule(event):\n    {ending}\n", Tests=[case("t", True)])
+    fork.rule("C", YES, Tests=[case("t", True)])
+    result = run(fork)
+    assert result.exit_code == 1
+    assert shown(result) == ["A", "B", "C"]
+    assert "B ended the process that ran it (" in result.stdout
+    assert "3 tests (2 rule), 1 failed" in result.stderr
+
+
+def test_coverage(fork: Fork) -> None:
+    """Lines of rules that no test ran; those of modules and of several processes together."""
+    code = "LIMIT = 3\ndef rule(event):\n    if event.get('n', 0) > LIMIT:\n        return True\n    return False\n"
+    one = case("t", False)
+    fork.rule("A", code, Tests=[one])
+    fork.rule("B", code, Tests=[one, case("u", True, Log={"n": 4})])
+    result = run(fork, "--coverage", "--json")
+    first, second = json.loads(result.stdout)["summary"]["coverage"]
+    assert Path(first["file"]).name == "A.py"
+    assert first["lines"] == 5
+    assert first["missing"] == [4]
+    assert second["missing"] == []
+    text = run(fork, "--coverage")
+    assert "coverage: 90.0 % of 10 lines in 2 files" in text.stderr
+    assert "A.py" in text.stdout.splitlines()[-1]
+
+
+def test_watching_sees_what_changes(fork: Fork) -> None:
+    """Files that are new, gone or different, code beside a single YAML too; nothing else."""
+    path = fork.rule("A", YES)
+    before = watching.look([path])
+    fork.write("rules/A.py", NO)
+    fork.write("rules/notes.txt", "x")
+    added = fork.write("rules/B.yml", "x: 1\n")
+    assert watching.changed(before, watching.look([path])) == [str(fork.root / "rules/A.py"), str(added)]
+    added.unlink()
+    assert watching.changed(before, watching.look([path])) == [str(fork.root / "rules/A.py")]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ingestd.detections import kv, testing
+from ingestd.detections import forked, kv, testing
 from ingestd.detections.testcase import TestResult
+from ingestd.errors import ConfigError
 from tests.detections.conftest import Fork
 
 YES = "def rule(event):\n    return True\n"
@@ -55,10 +57,7 @@ def test_a_failure_says_where_and_what(fork: Fork) -> None:
     """File and line of the test, expected and got, file and line in the code, and what was printed."""
     code = "def rule(event):\n    print('looking')\n    return event['gone']\n"
     first, second = run(fork, code, case(True), case(False, Name="second"))
-    assert first.errors == [
-        "expected rule() to be True, got KeyError: 'gone': My.Rule.py, line 3, in rule",
-        "rule() raised KeyError: 'gone': My.Rule.py, line 3, in rule",
-    ]
+    assert first.errors == ["expected rule() to be True, got KeyError: 'gone': My.Rule.py, line 3, in rule"]
     assert first.printed == "looking\n"
     lines = Path(first.file).read_text().splitlines()
     assert "t" in lines[testing.line_of(first) - 1]
@@ -125,6 +124,7 @@ def test_state_starts_empty_in_each_test(fork: Fork) -> None:
         ({"ExpectedAlertContext": {"a": 1}}, False),
         ({"ExpectedDestinations": ["soc"]}, True),
         ({"ExpectedDestinations": []}, False),
+        ({"ExpectedDestinations": ["soc", "dev"]}, False),
     ],
 )
 def test_expectations_beyond_the_verdict(fork: Fork, expectation: dict[str, Any], passed: bool) -> None:
@@ -135,6 +135,21 @@ def test_expectations_beyond_the_verdict(fork: Fork, expectation: dict[str, Any]
     )
     (result,) = run(fork, code, case(True, **expectation))
     assert result.passed is passed
+
+
+def test_expectations_meet_what_the_alert_falls_back_to(fork: Fork) -> None:
+    """Without functions of its own the alert has the YAML's title, severity and destinations."""
+    wanted = {"ExpectedTitle": "Shown", "ExpectedDedup": "defaultDedupString:My.Rule", "ExpectedSeverity": "Low"}
+    wanted |= {"ExpectedDestinations": ["soc"], "ExpectedAlertContext": {}}
+    (result,) = run(fork, YES, case(True, **wanted), DisplayName="Shown", Severity="Low", OutputIds=["soc"])
+    assert result.errors == []
+
+
+def test_nobody_is_expected_as_an_empty_list(fork: Fork) -> None:
+    """As a rule returns it."""
+    code = YES + "def destinations(event): return []\n"
+    (result,) = run(fork, code, case(True, ExpectedDestinations=[]))
+    assert result.passed
 
 
 def test_unknown_destinations(fork: Fork) -> None:
@@ -185,6 +200,68 @@ def test_correlation_rules_are_tested_too(fork: Fork) -> None:
         ("bad", False),
     ]
     assert report.failed.keys() == {"C"}
+
+
+def test_derived_detections_are_tested(fork: Fork) -> None:
+    """With the tests, the code and the keys of their base, and the base's lines, as far as they have none."""
+    code = "def rule(event):\n    return event.get('env') == 'prod'\n"
+    base = fork.rule("Base", code, Severity="Low", Tests=[case(True, {"env": "prod"}, ExpectedSeverity="Low")])
+    derived = {"AnalysisType": "rule", "BaseDetection": "Base", "Enabled": True, "Severity": "High"}
+    fork.item("rules/one.yml", derived | {"RuleID": "One"})
+    own = case(True, {"env": "prod"}, ExpectedSeverity="High")
+    fork.item("rules/two.yml", derived | {"RuleID": "Two", "Tests": [own, case(False)]})
+    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    outcome = {(result.id, result.index): result.passed for result in report.results}
+    assert outcome == {("Base", 0): True, ("One", 0): False, ("Two", 0): True, ("Two", 1): True}
+    one = next(result for result in report.results if result.id == "One")
+    assert one.errors == ["expected severity 'LOW', got 'HIGH'"]
+    assert f"{one.file}:{testing.line_of(one)}" == f"{base}:{base.read_text().splitlines().index('Tests:') + 2}"
+
+
+def test_what_is_derived_of_what_is_derived_is_refused(fork: Fork) -> None:
+    """With the name of the base to derive from."""
+    fork.rule("Base", YES)
+    for name, base in (("One", "Base"), ("Two", "One")):
+        data = {"AnalysisType": "rule", "RuleID": name, "BaseDetection": base, "Enabled": True}
+        fork.item(f"rules/{name}.yml", data)
+    with pytest.raises(ConfigError, match=r"One is derived itself \(derive from Base\)"):
+        fork.load()
+
+
+def test_a_policy_cannot_change_the_samples_of_others(fork: Fork) -> None:
+    """Samples that share a part by an anchor are copies of their own."""
+    shared = {"tags": {"a": 1}}
+    tests = [{"Name": name, "ExpectedResult": True, "Resource": shared} for name in "tu"]
+    code = "def policy(resource):\n    return resource['tags'].pop('a') == 1\n"
+    fork.rule("P", code, AnalysisType="policy", ResourceTypes=["X"], Tests=tests)
+    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    assert [result.passed for result in report.results] == [True, True]
+
+
+def test_a_rule_that_never_returns(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails after its time, also where it catches everything; all others are tested."""
+    monkeypatch.setattr(testing, "LIMIT_SECS", 0.05)
+    forever = "def rule(event):\n    while True:\n        pass\n"
+    fork.rule("A", forever, Tests=[case(True)])
+    fork.rule("B", YES, Tests=[case(True)])
+    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings(jobs=1))
+    assert [result.passed for result in report.results] == [False, True]
+    assert "RuleTimeout: the test took longer than 0.05 s: A.py, line " in report.failed["A"][0]
+
+
+def test_a_child_that_is_silent_is_replaced() -> None:
+    """What it was at is named, the rest of its share goes to another."""
+
+    def work(name: str) -> bytes:
+        if name == "b":
+            signal.pause()
+        return name.encode()
+
+    def lost(name: str, how: str) -> bytes:
+        return f"{name} {how}".encode()
+
+    answers = forked.run("abcd", work, lost, jobs=1, share=4, silence_secs=0.2)
+    assert sorted(answers) == [b"a", b"b gave no answer for 0.2 s", b"c", b"d"]
 
 
 def test_nothing_tested_is_no_success(fork: Fork) -> None:
