@@ -14,16 +14,12 @@ from ingestd.alerts.lane import LaneSettings
 from ingestd.config import components, convert
 from ingestd.config.load import load
 from ingestd.config.models import HttpConfig, Root
-from ingestd.detections.kv import Request
-from ingestd.errors import Permanent
 from ingestd.lake.writer import WriterSettings
 from ingestd.schemas.registry import Registry
 from ingestd.sources.base import Source
 from ingestd.state.base import State
-from ingestd.state.kv import RuleStore
 from ingestd.stores.base import Store
 from ingestd.telemetry import http
-from ingestd.workers.frames import Call
 from ingestd.workers.settings import CodeSpec, PoolSettings
 
 
@@ -33,8 +29,10 @@ def load_checked(file: Path) -> Root:
 
 
 def fingerprint(root: Root) -> str:
-    """Digest of all that the workers would load: equal as long as neither settings nor files of code changed."""
+    """Digest of all that the workers would load: equal as long as neither settings nor files of code changed. Which
+    secrets are granted counts as well, because workers keep those that they were given."""
     digest = hashlib.blake2b(msgspec.json.encode(code_spec(root)), digest_size=16)
+    digest.update(repr(root.detections.secrets).encode())
     for path in (*root.schemas.paths, *root.detections.paths):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
@@ -118,17 +116,3 @@ def admin_settings(section: HttpConfig) -> http.Settings | None:
         admin=section.admin,
         debug=section.debug,
     )
-
-
-class RuleCalls:
-    """Answers what rules ask of the parent."""
-
-    def __init__(self, store: RuleStore) -> None:
-        self._store = store
-
-    async def answer(self, call: Call) -> Any:
-        """The answer as plain data. Raises `Permanent` for a call that no one answers."""
-        if call.name != "kv":
-            raise Permanent(f"a rule asked for {call.name!r}, which is not to be had", reason="unknown_call")
-        request = msgspec.convert(call.body, Request)
-        return msgspec.to_builtins(await self._store.call(call.rule, call.row_id, call.number, request))

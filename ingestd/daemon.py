@@ -34,6 +34,7 @@ from ingestd.ledger import Ledger
 from ingestd.pipeline import Keeper
 from ingestd.reading import Shared
 from ingestd.reload import Coalesced, changed, needs_restart
+from ingestd.rule_calls import RuleCalls, RuleSecrets
 from ingestd.state.base import State
 from ingestd.state.kv import RuleStore
 from ingestd.state.sqlite import SqliteState
@@ -127,7 +128,7 @@ class Daemon:
         self._pool = Pool(
             assembly.pool_settings(root),
             Keeper(self._delivery.alerts, self._writer, self._health).keep,
-            assembly.RuleCalls(RuleStore(state)).answer,
+            self._rule_calls.answer,
         )
         closing.push_async_callback(self._pool.close)
         self._code = await asyncio.to_thread(assembly.fingerprint, root)
@@ -136,6 +137,7 @@ class Daemon:
         self._health.component("workers").ok()
 
         shared = Shared(ledger=ledger, pool=self._pool, writer=self._writer)
+        self._rule_calls = RuleCalls(RuleStore(state), RuleSecrets(root.detections.secrets))
         self._fleet = Fleet(shared, state, self._health)
         turns: list[tuple[Callable[[], Awaitable[None]], float]] = [
             (self._look_around, LOOK_AROUND_SECS),
@@ -266,6 +268,8 @@ class Daemon:
 
     # --- stop -----------------------------------------------------------------------------------------------
 
+        if old.detections.secrets != new.detections.secrets:
+            self._rule_calls.secrets = RuleSecrets(new.detections.secrets)
     def _on_signals(self) -> None:
         event_loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

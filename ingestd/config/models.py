@@ -43,6 +43,7 @@ __all__ = [
     "Model",
     "Root",
     "RouteConfig",
+    "RuleSecretsConfig",
     "SchemasConfig",
     "Seconds",
     "Secret",
@@ -207,6 +208,30 @@ class DetectionOverride(Model):
     """Conditions in the language of InlineFilters, added to the detection's own: other events are not looked at."""
 
 
+class RuleSecretsConfig(Model):
+    """What detections get that ask for a secret, by `ingestd.rules.get_secret` or boto3's Secrets Manager client."""
+
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=.@-][A-Za-z0-9/_+=.@-]*$")] = "panther-analysis"
+    """Detections may have what is named `<prefix>/…`, nothing else. Grant the daemon no more than that either."""
+    values: dict[str, Secret] = Field(default_factory=dict)
+    """Name, as detections ask for it → where the secret is."""
+    manager: Literal["aws"] | None = None
+    """Where names are looked up that `values` does not have: `aws` is Secrets Manager, under the same name."""
+    ttl_secs: Annotated[Seconds, Field(ge=1)] = 300
+    """How long a value is used before it is read again: the longest that a rotated one goes unnoticed."""
+
+    @model_validator(mode="after")
+    def _under_the_prefix(self) -> RuleSecretsConfig:
+        for name in self.values:
+            if not self.grants(name):
+                raise ValueError(f"no detection could ask for {name!r}: it is not under {self.prefix}/")
+        return self
+
+    def grants(self, name: str) -> bool:
+        """Whether detections may have the secret of this name."""
+        return name.startswith(self.prefix.rstrip("/") + "/")
+
+
 class DetectionsConfig(Model):
     """Which detections run."""
 
@@ -220,6 +245,8 @@ class DetectionsConfig(Model):
     """Ids of detections not to run."""
     overrides: dict[str, DetectionOverride] = Field(default_factory=dict)
     """Detection id → what to change about it."""
+    secrets: RuleSecretsConfig = RuleSecretsConfig()
+    """Secrets that detections may ask for."""
 
 
 class LakeConfig(Model):

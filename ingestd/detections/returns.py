@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from json import JSONEncoder
 from typing import Any
 
+from ingestd.detections import hiding
 from ingestd.detections.immutable import ImmutableCaseInsensitiveDict, ImmutableList
 from ingestd.model import SEVERITIES, Severity
 
@@ -39,8 +40,10 @@ def class_name(value: object) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` as an exact, encodable string."""
+    """`text` as an exact, encodable string without the secrets that this process was given."""
     exact = text if type(text) is str else str.__str__(text)
+    if hiding.hidden:
+        exact = hiding.hide(exact)
     if exact.isascii():
         return exact
     try:
@@ -102,6 +105,8 @@ def context(detection_id: str, value: object) -> str:
     if not isinstance(value, Mapping):
         raise FunctionReturnTypeError(detection_id, "alert_context", value, "[Mapping]")
     encoded = _ENCODER.encode(value if type(value) is dict else dict(value))
+    if hiding.hidden:
+        encoded = hiding.hide(encoded)
     if len(encoded) > MAX_CONTEXT:
         return context_error(
             f"alert_context size is [{len(encoded)}] characters, bigger than maximum of [{MAX_CONTEXT}] characters"

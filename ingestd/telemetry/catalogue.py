@@ -130,6 +130,7 @@ DETECTION_MATCHES = _counter("detection_matches_total", "Events that a detection
 DETECTION_ERRORS = _counter("detection_errors_total", "Events on which a detection failed.", rule=OPEN)
 DETECTION_TIMEOUTS = _counter("detection_timeouts_total", "Events on which a detection used up its time.", rule=OPEN)
 DETECTIONS_SUSPENDED = _counter("detection_suspensions_total", "Times that a detection was suspended for killing or stalling workers.", rule=OPEN)
+RULE_SECRETS_REFUSED = _counter("rule_secrets_refused_total", "Secrets that a detection asked for and that could not be read for it.", reason=Literal["not_granted", "not_found", "unavailable"])
 # --- alerts
 ALERTS_RAISED = _counter("alerts_raised_total", "Alerts made.", kind=Literal["rule", "policy", "error", "system"], severity=Literal["INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL"])
 ALERTS_SUPPRESSED = _counter("alerts_suppressed_total", "Alerts not made because the detection is over its hourly limit.", rule=OPEN)

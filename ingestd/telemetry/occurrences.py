@@ -237,6 +237,26 @@ def detection_suspended(rule: str, reason: str) -> None:
     _log.error("detection suspended until reload", rule=rule, **_failed("detect", reason, "permanent"))
 
 
+def rule_secret_refused(rule: str, name: str, reason: str, detail: str) -> None:
+    """A detection asked for a secret that could not be read for it; it may have got the one that was read before."""
+    metrics.RULE_SECRETS_REFUSED.labels(reason=reason).inc()
+    fields = _failed("detect", detail, "retryable" if reason == "unavailable" else "permanent")
+    _log.warning("secret of a detection not read", rule=rule, name=name, reason=reason, **fields)
+
+
+# --- backfill -----------------------------------------------------------------------------------------------
+
+
+def backfill_resumed(source: str, position: str) -> None:
+    """A backfill goes on where an earlier one was broken off."""
+    _log.info("backfill resumed", source=source, after=position)
+
+
+def backfill_progress(source: str, **facts: Any) -> None:
+    """How far a backfill is, now and then."""
+    _log.info("backfill", source=source, **facts)
+
+
 # --- workers ------------------------------------------------------------------------------------------------
 
 

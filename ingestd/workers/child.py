@@ -82,7 +82,7 @@ class Child:
         self._credit = 0
         self._noted = ""
         self._call_serial = -1
-        self._call_number = 0
+        self._call_numbers: dict[str, int] = {}
         forbid_processes()
         self._clock = RuleClock(stages.watch, board, settings.rule_seconds, settings.rule_wall_seconds)
         self._memory = MemoryLimit(settings.memory_bytes)
@@ -226,11 +226,10 @@ class Child:
         """Send a detection's request to the parent and wait; the time does not count against the detection."""
         watch, words = self._stages.watch, self._board.words
         if watch.serial != self._call_serial:
-            self._call_serial, self._call_number = watch.serial, 0
-        call = Call(
-            number=self._call_number, rule=watch.running or "", row_id=self._work.row_id, name=name, body=body
-        )
-        self._call_number += 1
+            self._call_serial, self._call_numbers = watch.serial, {}
+        number = self._call_numbers.get(name, 0)
+        self._call_numbers[name] = number + 1
+        call = Call(number=number, rule=watch.running or "", row_id=self._work.row_id, name=name, body=body)
         phase = words[PHASE]
         self._clock.waiting = True
         words[PHASE] = Phase.CALL

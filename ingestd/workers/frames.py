@@ -57,7 +57,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A detection asks the parent for something: its stored state, or a secret."""
 
     number: int
-    """Counts the calls of this evaluation from 0, so that a repeated evaluation repeats no write."""
+    """Counts the calls of this evaluation and name from 0, so that a repeated evaluation repeats no write."""
     rule: str
     row_id: str
     name: str

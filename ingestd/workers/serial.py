@@ -39,7 +39,8 @@ class SerialExecutor:
         self._stages: Stages | None = None
         self._results: list[ChunkResult] = []
         self._done: list[ObjectDone] = []
-        self._calls = (-1, 0)
+        self._call_serial = -1
+        self._call_numbers: dict[str, int] = {}
         self._board = Board.create()
 
     async def start(self, spec: CodeSpec) -> None:
@@ -104,9 +105,10 @@ class SerialExecutor:
         assert self._stages is not None
         assert self._work is not None
         watch = self._stages.watch
-        serial, number = self._calls
-        number = number + 1 if serial == watch.serial else 0
-        self._calls = (watch.serial, number)
+        if watch.serial != self._call_serial:
+            self._call_serial, self._call_numbers = watch.serial, {}
+        number = self._call_numbers.get(name, 0)
+        self._call_numbers[name] = number + 1
         if self._on_call is None:
             raise Retryable(f"{name}: not available here")
         call = Call(number=number, rule=watch.running or "", row_id=self._work.row_id, name=name, body=body)

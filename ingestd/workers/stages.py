@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ingestd.decode import Limits, ObjectDecoder
-from ingestd.detections import DetectionSet, Engine, Options, Watch, kv
+from ingestd.detections import DetectionSet, Engine, Options, Watch, kv, secrets
 from ingestd.errors import ConfigError, Problem
 from ingestd.lake.batch import BatchBuilder
 from ingestd.model import Match, ObjectTask
@@ -90,13 +90,19 @@ def _failed(detections: DetectionSet, rule: str, event: Event, kind: str, detail
 
 
 def _connect(ask: Ask | None) -> None:
-    """Have the rules' key-value store answered by `ask("kv", request)`."""
+    """Have the rules' key-value store answered by `ask("kv", request)`, their secrets by `ask("secret", name)`."""
     if ask is None:
         kv.connect(None)
+        secrets.connect(None)
         return
 
     def store(request: kv.Request) -> kv.Item:
         answer: Any = ask("kv", msgspec.to_builtins(request))
         return msgspec.convert(answer, kv.Item)
 
+    def secret(name: str) -> secrets.Answer:
+        answer: Any = ask("secret", name)
+        return msgspec.convert(answer, secrets.Answer)
+
     kv.connect(store)
+    secrets.connect(secret)

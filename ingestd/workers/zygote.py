@@ -20,6 +20,7 @@ from typing import NoReturn
 
 import msgspec
 
+from ingestd.detections import hiding
 from ingestd.errors import ConfigError
 from ingestd.workers import child
 from ingestd.workers.contracts import Stages
@@ -48,6 +49,7 @@ def main() -> None:
     """Entry point: `argv` is the number of the control socket and the pid of the parent."""
     die_with(int(sys.argv[2]))
     faulthandler.enable()  # a crash in C says on stderr which detection it was in
+    sys.stderr = hiding.Hiding(sys.stderr)
     ignore_terminal()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Zygote(socket.socket(fileno=int(sys.argv[1]))).run()
