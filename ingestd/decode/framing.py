@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Protocol
 
+from ingestd.decode import avro, parquet
 from ingestd.decode.block import Block
 from ingestd.decode.cloudwatch import CloudWatchLogsFramer
 from ingestd.decode.csv_rows import CsvFramer
@@ -20,6 +21,7 @@ from ingestd.decode.json_values import JsonValuesFramer
 from ingestd.decode.limits import Limits
 from ingestd.decode.lines import LinesFramer
 from ingestd.decode.text import BOM
+from ingestd.decode.xml_records import XmlFramer, is_xml
 from ingestd.model import Framing
 
 
@@ -99,8 +101,21 @@ def _is_values(head: bytes) -> bool:
     return found is Found.MORE and (b"\n" in first or b"\n" not in head[len(first) : end])
 
 
+def _is_avro(head: bytes) -> bool:
+    return head.startswith(avro.MAGIC)
+
+
+def _is_parquet(head: bytes) -> bool:
+    return head.startswith(parquet.MAGIC)
+
+
 def _open_csv(framing: Framing, limits: Limits, offset: int) -> Framer:
     return CsvFramer(limits, offset, str(framing.options.get("delimiter", ",")))
+
+
+def _open_xml(framing: Framing, limits: Limits, offset: int) -> Framer:
+    options = framing.options
+    return XmlFramer(limits, offset, options.get("root_element"), tuple(options.get("arrays", ())))
 
 
 def _open_array(framing: Framing, limits: Limits, offset: int) -> Framer:
@@ -109,12 +124,17 @@ def _open_array(framing: Framing, limits: Limits, offset: int) -> Framer:
 
 
 TABLE: Final = (
+    Row("avro", _is_avro, lambda _, limits, offset: avro.AvroFramer(limits, offset), text=False),
+    Row("parquet", _is_parquet, lambda _, limits, offset: parquet.ParquetFramer(limits, offset), text=False),
     Row("cloudwatch_logs", _is_cloudwatch, lambda _, limits, offset: CloudWatchLogsFramer(limits, offset)),
+    Row("xml", is_xml, _open_xml),
     Row("json_array", _is_array, _open_array),
     Row("json", _is_values, lambda _, limits, offset: JsonValuesFramer(limits, offset)),
     Row("csv", None, _open_csv),
     Row("lines", lambda _: True, lambda _, limits, offset: LinesFramer(limits, offset)),
 )
+_OPTIONS: Final = {"csv": {"delimiter"}, "xml": {"root_element", "arrays"}}
+_ELEMENT: Final = re.compile(r"[^\W\d][\w.-]{0,99}")
 NAMES: Final = ("auto", *(row.name for row in TABLE))
 
 
@@ -141,11 +161,15 @@ def problem_with(framing: Framing) -> str | None:
             Envelope.parse(framing.envelope)
         except ValueError as error:
             return str(error)
-    known = {"delimiter"} if framing.name == "csv" else set()
-    unknown = sorted(framing.options.keys() - known)
+    unknown = sorted(framing.options.keys() - _OPTIONS.get(framing.name, set()))
     if unknown:
         return f"the framing {framing.name} has no option {unknown[0]!r}"
     delimiter = framing.options.get("delimiter", ",")
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
         return f"the delimiter must be one character, not {delimiter!r}"
+    arrays = framing.options.get("arrays", [])
+    names = arrays if isinstance(arrays, (list, tuple)) else [arrays]
+    for name in (framing.options.get("root_element", "Events"), *names):
+        if not isinstance(name, str) or not _ELEMENT.fullmatch(name):
+            return f"root_element and arrays take names of elements without a prefix, not {name!r}"
     return None

@@ -29,5 +29,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """`codec_memory`: history that a compressed stream may ask for. `xz -9` needs 65 MiB, `zstd --ultra -22` and
     `zstd --long` 128; both formats can ask for gigabytes."""
 
+    max_kept_bytes: int = 256 * MIB
+    """`object_too_long`: plain bytes of a Parquet file, which lies in a temporary file until it is whole."""
+
     payload_bytes: int = 4096
     """How much of a damaged record is kept to be looked at."""

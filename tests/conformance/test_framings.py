@@ -1,4 +1,5 @@
-"""What every row of the framing table must do."""
+"""What every row of the framing table must do whose records are pieces of text. Containers of typed rows have a suite
+of their own, `test_containers.py`."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import pytest
 from ingestd.decode import Damage, Limits, ObjectDecoder
 from ingestd.decode.framing import TABLE
 from ingestd.model import Framing
+from tests.conformance.test_containers import CONTAINERS
 from tests.decode.reading import SMALL, frame, read
 
 
@@ -72,6 +74,17 @@ SAMPLES = {
         [text.encode() for text in MESSAGES], False, (_CONTROL, b"", b""),
     ),
     "csv": Sample(Framing(name="csv"), b"\n".join(_ROWS) + b"\n\n", _ROWS, True, (b"", b"\n", b"\n")),
+    "xml": Sample(
+        Framing(name="xml"),
+        b'<?xml version="1.0"?>\n<!-- <Event> --><Events xmlns="urn:events">'
+        b'<Event id="a > b"><name>&lt;&amp;</name></Event>\n<Event><![CDATA[</Event>]]></Event><Event/>'
+        b"<!-- </Events> --> <Event><Event>within</Event>\xc3\xa9</Event></Events>\n",
+        [
+            b'{"id":"a > b","name":"<&"}', b'{"value":"</Event>"}', b'{"value":""}',
+            b'{"Event":"within","value":"\xc3\xa9"}',
+        ],
+        False, (b"<Events>", b"\n", b"</Events>"),
+    ),
 }  # fmt: skip
 GOOD = {
     "lines": [b"good %d" % number for number in range(3)],
@@ -79,7 +92,10 @@ GOOD = {
     "json_array": [b'{"good":%d}' % number for number in range(3)],
     "cloudwatch_logs": [json.dumps(_envelope([f"good {number}"])).encode() for number in range(3)],
     "csv": [b'good,"%d"' % number for number in range(3)],
+    "xml": [b"<Event><good>%d</good></Event>" % number for number in range(3)],
 }
+_AT_OFFSET = {"cloudwatch_logs": b'{"messageType"', "xml": b"<Event"}
+"""What lies at the offset of a record that is not there as it is."""
 every = pytest.mark.parametrize("name", list(SAMPLES))
 
 
@@ -93,12 +109,14 @@ def long_record(name: str, size: int) -> bytes:
     """A good record of about `size` bytes."""
     if name == "cloudwatch_logs":
         return json.dumps(_envelope(["x" * size])).encode()
+    if name == "xml":
+        return b"<Event>" + b"x" * size + b"</Event>"
     return b'{"long":"' + b"x" * size + b'"}' if name.startswith("json") else b"x" * size
 
 
 def test_every_row_of_the_table_is_tried_here() -> None:
-    """A new framing gets this suite by an entry in `SAMPLES`."""
-    assert {row.name for row in TABLE} == set(SAMPLES) == set(GOOD)
+    """A new framing gets this suite by an entry in `SAMPLES`, or that of containers by one in its table."""
+    assert {row.name for row in TABLE} - CONTAINERS.keys() == set(SAMPLES) == set(GOOD)
 
 
 @every
@@ -142,10 +160,10 @@ def test_offsets_lead_to_the_records(name: str) -> None:
     result = read(b"\xef\xbb\xbf" + sample.data, sample.framing)
     for record, offset in zip(result.records, result.offsets, strict=True):
         found = (b"\xef\xbb\xbf" + sample.data)[offset:]
-        assert found.startswith(b'{"messageType"' if name == "cloudwatch_logs" else record)
+        assert found.startswith(_AT_OFFSET.get(name, record))
 
 
-@pytest.mark.parametrize("name", [row.name for row in TABLE if row.sniff is not None])
+@pytest.mark.parametrize("name", [row.name for row in TABLE if row.sniff is not None and row.text])
 def test_auto_chooses_it_and_counts_alike(name: str) -> None:
     """What `auto` finds is what the name gives, so that a re-read by name has the same ordinals."""
     sample = SAMPLES[name]

@@ -67,11 +67,14 @@ def test_more_than_the_head_is_not_looked_at() -> None:
         (Framing(), None),
         (Framing(name="json_array", envelope="Records"), None),
         (Framing(name="csv", options={"delimiter": "\t"}), None),
-        (Framing(name="jsonl"), "there are auto, cloudwatch_logs"),
+        (Framing(name="jsonl"), "there are auto, avro, parquet"),
         (Framing(name="lines", envelope="Records"), "belongs to json_array"),
         (Framing(name="csv", options={"delimiter": ",,"}), "one character"),
         (Framing(name="csv", options={"quote": "'"}), "no option 'quote'"),
         (Framing(name="json", options={"delimiter": ","}), "no option 'delimiter'"),
+        (Framing(name="xml", options={"root_element": "Events", "arrays": ["Data"]}), None),
+        (Framing(name="xml", options={"root_element": "<Events>"}), "names of elements"),
+        (Framing(name="xml", options={"arrays": [1]}), "names of elements"),
     ],
 )
 def test_a_wrong_framing_is_told_in_words(framing: Framing, says: str | None) -> None:
