@@ -54,12 +54,13 @@ def pool_settings(root: Root) -> PoolSettings:
 
 def code_spec(root: Root) -> CodeSpec:
     """What the workers load. No secret crosses."""
+    routes = [route for source in root.sources.values() for route in source.routes]
     return CodeSpec(
         schema_paths=tuple(str(path) for path in root.schemas.paths),
         builtin_schemas=root.schemas.builtin,
         detections=msgspec.to_builtins(convert.detection_options(root)),
         limits=msgspec.to_builtins(convert.decode_limits(root)),
-        candidates=tuple(sorted({route.log_types for source in root.sources.values() for route in source.routes})),
+        candidates=tuple(sorted({route.log_types for route in routes if not route.resource_types})),
     )
 
 
@@ -78,10 +79,19 @@ def source(name: str, root: Root, state: State) -> Source:
 
 def stores(name: str, root: Root) -> dict[str, Store]:
     """What the messages of this source may name: the stores that its type brings along, with its credentials."""
+    settings = _store_settings(name, root)
+    return {store: components.load_store(store).build(**arguments) for store, arguments in settings.items()}
+
+
+def schemes(name: str, root: Root) -> frozenset[str]:
+    """The stores that this source can read from: the schemes of their URLs."""
+    return frozenset(_store_settings(name, root))
+
+
+def _store_settings(name: str, root: Root) -> dict[str, dict[str, Any]]:
     config = root.sources[name]
     brought = getattr(components.load("sources", config.type), "stores", None)
-    settings = brought(config) if brought is not None else {}
-    return {store: components.load_store(store).build(**arguments) for store, arguments in settings.items()}
+    return brought(config) if brought is not None else {}
 
 
 def destination(name: str, root: Root) -> Destination:

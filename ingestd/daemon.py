@@ -26,7 +26,7 @@ from ingestd.alerts.recorder import DAY_SECS
 from ingestd.config.models import Root
 from ingestd.delivering import Delivering
 from ingestd.errors import ConfigError, Retryable
-from ingestd.fleet import Fleet
+from ingestd.fleet import Builder, Fleet, configured
 from ingestd.forever import for_ever
 from ingestd.lake.files import LocalFiles
 from ingestd.lake.writer import Writer
@@ -57,22 +57,32 @@ ONCE_ALERTS_SECS = 60.0
 """How long `run --once` waits for destinations."""
 
 
-def run(file: Path, *, once: bool = False) -> int:
-    """Run the daemon on this configuration until it is told to stop; the exit code.
+Loader = Callable[[Path], Root]
+
+
+def run(
+    file: Path, *, once: bool = False, load: Loader = assembly.load_checked, build: Builder = configured
+) -> int:
+    """Run the daemon on this configuration until it is told to stop; the exit code. `load` reads the configuration,
+    at a reload too; `build` makes the sources.
 
     Raises `ConfigError` with every mistake, `Retryable` when something that it needs to start is not there.
     """
     faulthandler.enable()  # a watchdog's SIGABRT leaves the stacks behind
-    root = assembly.load_checked(file)
+    root = load(file)
     logs.configure(root.logging.level, root.logging.format, fold_secs=root.logging.fold_secs)
-    return uvloop.run(Daemon(file, root).run(once=once))
+    return uvloop.run(Daemon(file, root, load=load, build=build).run(once=once))
 
 
 class Daemon:
     """One run of the daemon. `run` may be called once."""
 
-    def __init__(self, file: Path, root: Root) -> None:
+    def __init__(
+        self, file: Path, root: Root, *, load: Loader = assembly.load_checked, build: Builder = configured
+    ) -> None:
         self._file = file
+        self._load = load
+        self._build = build
         self._root = root
         self._health = health.Health()
         self._stop = asyncio.Event()
@@ -125,6 +135,7 @@ class Daemon:
         self._delivery = Delivering(state, ledger, self._health)
         closing.push_async_callback(self._delivery.close)
         await self._delivery.replace(root, self._delivery.build(root))
+        self._rule_calls = RuleCalls(RuleStore(state), RuleSecrets(root.detections.secrets))
         self._pool = Pool(
             assembly.pool_settings(root),
             Keeper(self._delivery.alerts, self._writer, self._health).keep,
@@ -137,8 +148,7 @@ class Daemon:
         self._health.component("workers").ok()
 
         shared = Shared(ledger=ledger, pool=self._pool, writer=self._writer)
-        self._rule_calls = RuleCalls(RuleStore(state), RuleSecrets(root.detections.secrets))
-        self._fleet = Fleet(shared, state, self._health)
+        self._fleet = Fleet(shared, state, self._health, self._build)
         turns: list[tuple[Callable[[], Awaitable[None]], float]] = [
             (self._look_around, LOOK_AROUND_SECS),
             (partial(self._forget_old, ledger), SWEEP_SECS),
@@ -218,7 +228,7 @@ class Daemon:
             return ["the daemon is still starting"]
         self._supervisor.reloading()
         try:
-            new = await asyncio.to_thread(assembly.load_checked, self._file)
+            new = await asyncio.to_thread(self._load, self._file)
             problems = needs_restart(self._root, new)
             if problems:
                 raise ConfigError(problems)
@@ -256,6 +266,8 @@ class Daemon:
         self._root, self._code = new, code
         if old.logging != new.logging:
             logs.configure(new.logging.level, new.logging.format, fold_secs=new.logging.fold_secs)
+        if old.detections.secrets != new.detections.secrets:
+            self._rule_calls.secrets = RuleSecrets(new.detections.secrets)
         self._delivery.alerts.max_per_hour = new.alerts.max_per_hour
         self._writer.settings = assembly.writer_settings(new)
         if destinations is not None:
@@ -268,8 +280,6 @@ class Daemon:
 
     # --- stop -----------------------------------------------------------------------------------------------
 
-        if old.detections.secrets != new.detections.secrets:
-            self._rule_calls.secrets = RuleSecrets(new.detections.secrets)
     def _on_signals(self) -> None:
         event_loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -38,10 +38,19 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
             await store.close()
 
 
+Builder = Callable[[str, Root, State], Built]
+
+
+def configured(name: str, root: Root, state: State) -> Built:
+    """The source of this name as the configuration has it. Raises `ConfigError` when it cannot be built."""
+    return Built(source=assembly.source(name, root, state), stores=assembly.stores(name, root))
+
+
 class Fleet:
     """See the module. `all_ended` is set when no source is at work any more, by their own end."""
 
-    def __init__(self, shared: Shared, state: State, health: Health) -> None:
+    def __init__(self, shared: Shared, state: State, health: Health, build: Builder = configured) -> None:
+        self._build = build
         self._shared = shared
         self._state = state
         self._health = health
@@ -59,10 +68,7 @@ class Fleet:
 
     def build(self, root: Root, names: Iterable[str]) -> dict[str, Built]:
         """Sources with their stores, not yet at work. Raises `ConfigError` when one cannot be built."""
-        return {
-            name: Built(source=assembly.source(name, root, self._state), stores=assembly.stores(name, root))
-            for name in names
-        }
+        return {name: self._build(name, root, self._state) for name in names}
 
     def begin(self, root: Root, built: Mapping[str, Built], *, once: bool = False) -> None:
         """Set sources to work that `build` made."""
