@@ -16,14 +16,11 @@ import typer
 from ingestd.cli import (
     alerts,
     backfill,
-    compliance,
     config_schema,
-    debug,
     doctor,
     healthcheck,
     infer_schema,
     init,
-    packs,
     parse,
     print_config,
     public,
@@ -56,14 +53,11 @@ app.command("run")(run.command)
 app.command("validate")(validate.command)
 app.command("doctor")(doctor.command)
 app.command("test", cls=public.Command)(test.command)
-app.command("debug")(debug.command)
-app.add_typer(packs.app, name="packs")
 app.command("parse")(parse.command)
 app.command("infer-schema")(infer_schema.command)
 app.command("backfill")(backfill.command)
 app.command("query")(query.command)
 app.command("alerts")(alerts.command)
-app.command("compliance")(compliance.command)
 app.command("rejects")(rejects.command)
 app.command("print-config")(print_config.command)
 app.command("config-schema")(config_schema.command)
