@@ -1,0 +1,25 @@
+from ingestd_aws import account, actor, asked, context, succeeded
+
+WHAT = {
+    "CreateAccessKey": "an access key",
+    "CreateLoginProfile": "a password",
+    "UpdateLoginProfile": "a new password",
+}
+
+
+def rule(event):
+    if event.get("eventName") not in WHAT or not succeeded(event):
+        return False
+    return bool(asked(event, "userName")) and asked(event, "userName") != event.deep_get("userIdentity", "userName")
+
+
+def title(event):
+    return f"{actor(event)} made {WHAT[event.get('eventName')]} for user {asked(event, 'userName')}"
+
+
+def dedup(event):
+    return f"{account(event)}:{asked(event, 'userName')}"
+
+
+def alert_context(event):
+    return context(event, "requestParameters")

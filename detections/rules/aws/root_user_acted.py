@@ -1,0 +1,23 @@
+from ingestd_aws import account, context, is_service, succeeded
+
+
+def rule(event):
+    if event.deep_get("userIdentity", "type") != "Root" or event.get("eventType") != "AwsApiCall":
+        return False
+    return event.get("readOnly") is False and succeeded(event) and not is_service(event)
+
+
+def title(event):
+    return f"Root user of account {account(event)} called {event.get('eventName')}"
+
+
+def severity(event):
+    return "CRITICAL" if event.get("eventName") == "CreateAccessKey" else "DEFAULT"
+
+
+def dedup(event):
+    return f"{account(event)}:{event.get('eventName')}"
+
+
+def alert_context(event):
+    return context(event, "requestParameters")

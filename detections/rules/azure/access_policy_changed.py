@@ -1,0 +1,30 @@
+from ingestd_azure import directory_context, initiator, targets
+
+OPERATIONS = {
+    "Delete conditional access policy": "deleted",
+    "Update conditional access policy": "changed",
+}
+
+
+def rule(event):
+    return event.get("operationName") in OPERATIONS and event.deep_get("properties", "result") == "success"
+
+
+def _policy(event):
+    return next(iter(targets(event)), "<unknown>")
+
+
+def title(event):
+    return f"{initiator(event)} {OPERATIONS[event.get('operationName')]} the access policy {_policy(event)}"
+
+
+def severity(event):
+    return "HIGH" if event.get("operationName").startswith("Delete") else "DEFAULT"
+
+
+def dedup(event):
+    return _policy(event)
+
+
+def alert_context(event):
+    return directory_context(event)
