@@ -35,6 +35,34 @@ class Framing(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
 
 
+class RawFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter of records before they are parsed: one that holds any of the texts or patterns meets it."""
+
+    keeps: bool
+    """Whether it is those that stay, or the others."""
+    contains: tuple[str, ...] = ()
+    matches: tuple[str, ...] = ()
+    """Regular expressions (RE2), searched for anywhere."""
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter of normalised events: one that meets all conditions meets it."""
+
+    keeps: bool
+    """Whether it is those that stay, or the others."""
+    log_types: tuple[str, ...] = ()
+    """Empty: of every log type."""
+    conditions: tuple[dict[str, Any], ...] = ()
+    """In the language of InlineFilters."""
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """What is not wanted. A record must pass every one of them."""
+
+    raw: tuple[RawFilter, ...] = ()
+    events: tuple[EventFilter, ...] = ()
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Which log types may be in an object, and how it is framed."""
 
@@ -47,6 +75,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     resource_types: tuple[str, ...] = ()
     """Set when the records are resource snapshots for policies."""
     framing: Framing = Framing()
+    filters: Filters = Filters()
+    keep_unknown: bool | None = None
+    """Whether fields that no schema declares stay in the event; None leaves it to the schema."""
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +86,9 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     identity: str
     size: int
     """Stored bytes that were read."""
+    records: int | None = None
+    """Ordinals of these bytes, where reading may go on right behind them: all committed, and stored as plain text
+    that ended with a whole record."""
 
 
 class ObjectRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +203,21 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     """Resource id, for policies."""
 
 
+Verdict = Literal["pass", "fail", "error"]
+"""What a policy says of a resource; `error`: it could not be asked."""
+
+
+class ResourceCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What every policy of its type says of a resource."""
+
+    resource_id: str
+    resource_type: str
+    row_id: str
+    """Of the snapshot."""
+    verdicts: dict[str, Verdict]
+    """By policy id."""
+
+
 Table = Literal["events", "rule_matches", "rule_errors", "rejects"]
 
 
@@ -203,6 +252,8 @@ class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
     spans: tuple[Span, ...]
     tables: tuple[TableBatch, ...] = ()
     matches: tuple[Match, ...] = ()
+    resources: tuple[ResourceCheck, ...] = ()
+    """Of snapshots of resources, in the order in which they were read."""
     counts: tuple[RecordCount, ...] = ()
     rule_timeouts: dict[str, int] = {}
     cpu_seconds: float = 0.0

@@ -48,7 +48,7 @@ class Keeper:
         """A row in the lake implies that its alert is durable; hence the order."""
         async for attempt in stamina.retry_context(on=Retryable, attempts=None, timeout=None, wait_max=10.0):
             with attempt:
-                alert_ids = await self._alerts.record(result.matches)
+                alert_ids = await self._alerts.record(result.matches, result.resources)
         await self._writer.add(result, alert_ids)
         self._health.moved()
         occurrences.chunk_returned(result)
@@ -126,6 +126,9 @@ class Pipeline:
     async def _deliver(self, delivery: Delivery) -> None:
         """One message, from its notice until everything that it names is committed."""
         with self._reading_slot():
+            if self.source.max_receives is not None and delivery.receive_count > self.source.max_receives:
+                detail = f"it was handed out {delivery.receive_count} times and never finished"
+                raise Permanent(detail, reason="received_too_often")
             notice = notices.parse(delivery.body, delivery.attributes)
             if isinstance(notice, Unknown):
                 occurrences.message_unknown(self.source.name, delivery.message_id, notice.detail)

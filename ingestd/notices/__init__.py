@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ingestd.notices import cloudtrail, eventbridge, local_file, object_list, s3_event, sns
+from ingestd.notices import cloudtrail, event_grid, eventbridge, local_file, object_list, s3_event, sns
 from ingestd.notices._body import decode
 from ingestd.notices.base import Notice, Unknown
 
@@ -15,6 +15,7 @@ PARSERS: tuple[Parser, ...] = (
     local_file.parse,
     s3_event.parse,
     eventbridge.parse,
+    event_grid.parse,
     cloudtrail.parse,
     sns.parse,
     object_list.parse,

@@ -30,6 +30,8 @@ class Source(ABC):
     """How long a message stays ours after `receive` or `extend`."""
     lease_limit_secs: float
     """How long in all a message can be held, extensions included (SQS: 12 h); `inf` if unlimited."""
+    max_receives: int | None = None
+    """How often a message is handed out before it is set aside; None where the queue itself sees to that."""
 
     @abstractmethod
     async def receive(self, limit: int, wait_secs: float) -> list[Delivery]:

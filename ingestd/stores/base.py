@@ -34,8 +34,14 @@ class OpenObject(ABC):
     size: int | None
     origin: dict[str, str]
     """`p_source_file` of its events."""
+    may_grow: bool = False
+    """Whether it may be appended to later, so that its identity or progress is looked up by its URL then."""
     grown_from: Identity | None = None
     """Set when `ref.growth` was given and the content still starts with what was read then."""
+    start: int = 0
+    """Where `chunks` begins, when that is right behind `ref.growth`; its ordinals go on there."""
+    look_again_secs: float | None = None
+    """For an object that is appended to: when more may be there; 0 when this is all. None for all others."""
 
     @abstractmethod
     def chunks(self) -> AsyncIterator[bytes]:
@@ -61,7 +67,9 @@ class Store(ABC):
 
     name: str
     objects_grow: bool = False
-    """Whether an object may be appended to: `open` then understands `ref.growth`."""
+    """Whether there are objects that may be appended to: `open` then understands `ref.growth`."""
+    follows: bool = False
+    """Whether `open` may ask for another look by `look_again_secs`."""
 
     @abstractmethod
     async def open(self, ref: ObjectRef, *, offset: int = 0) -> OpenObject:

@@ -36,6 +36,8 @@ def identity_of(path: str, digest: str) -> Identity:
 class FileObject(OpenObject):
     """A file under reading. Holds its descriptor (or, when small, its bytes) until closed."""
 
+    may_grow = True
+
     def __init__(self, ref: ObjectRef, path: str, descriptor: int, size: int) -> None:
         self.ref = ref
         self.size = size

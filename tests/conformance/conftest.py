@@ -1,3 +1,4 @@
 from tests.aws.servers import aws, aws_credentials, ministack, moto
+from tests.azure.servers import azure, no_azure_of_our_own
 
-__all__ = ["aws", "aws_credentials", "ministack", "moto"]
+__all__ = ["aws", "aws_credentials", "azure", "ministack", "moto", "no_azure_of_our_own"]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ingestd import notices
 from ingestd.model import ObjectRef
 from ingestd.notices.base import Notice, Unknown
+from tests.azure.servers import as_cloud_event, event
 from tests.notices.envelopes import eventbridge_event, in_sns, s3_event, security_lake_notice
 
 JSON = st.recursive(
@@ -28,6 +29,8 @@ KNOWN: list[dict[str, Any]] = [
     security_lake_notice("a.gz"),
     {"s3Bucket": "logs", "s3ObjectKey": ["a.gz"]},
     {"Event": "s3:TestEvent"},
+    event("logs", "a.json", eTag="0x8D1", contentLength=3),
+    as_cloud_event(event("logs", "a.json", kind="BlobRenamed", destinationUrl="https://a.blob.core.windows.net/b/c")),
     in_sns(json.dumps(s3_event())),
     in_sns("hello") | {"Type": "SubscriptionConfirmation"},
 ]

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from ingestd.model import Delivery
-from ingestd.sources import aws_sqs
+from ingestd.sources import aws_sqs, azure_queue
 from ingestd.sources.base import Source
 from ingestd.sources.directory import Config, DirectorySource
 from ingestd.sources.memory import MemorySource
 from ingestd.state.base import State
 from ingestd.state.memory import MemoryState
 from tests.aws.servers import REGION, Aws
+from tests.azure.servers import Azure
 
 
 @dataclass
@@ -66,12 +67,24 @@ def _sqs(server: str, *, fifo: bool = False) -> Maker:
     return make
 
 
+async def _azure_queue(request: pytest.FixtureRequest, tmp_path: Path, state: State) -> Subject:
+    azure: Azure = request.getfixturevalue("azure")
+    queue = azure.queue()
+    config = azure_queue.Config(type="azure_queue", connection_string=azure.secret(tmp_path), queue=queue)
+
+    async def send(name: str) -> None:
+        azure.send(queue, name)
+
+    return Subject(azure_queue.build("queue", config, state), send)
+
+
 SUBJECTS: dict[str, Maker] = {
     "memory": _memory,
     "directory": _directory,
     "aws_sqs on ministack": _sqs("ministack"),
     "aws_sqs, FIFO, on ministack": _sqs("ministack", fifo=True),
     "aws_sqs on moto": _sqs("moto"),
+    "azure_queue": _azure_queue,
 }
 
 
