@@ -121,7 +121,9 @@ class Daemon:
         state: State = await asyncio.to_thread(SqliteState.open, root.state.path)
         closing.push_async_callback(state.close)
         dedup = max((source.message_dedup_secs for source in root.sources.values()), default=3600.0)
-        ledger = await Ledger.open(state, root.state.path.parent, message_dedup_secs=dedup)
+        ledger = await Ledger.open(
+            state, root.state.path.parent, lease_secs=root.state.lease_secs, message_dedup_secs=dedup
+        )
         closing.push_async_callback(ledger.close)
         self._health.component("state").ok()
 

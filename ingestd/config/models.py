@@ -274,6 +274,9 @@ class StateConfig(Model):
     """The database file; it must lie on a local disk."""
     retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
     """How long the ledger remembers what was committed: within it, nothing is read twice."""
+    lease_secs: Annotated[Seconds, Field(ge=1, le=3_600)] = 60
+    """Within this time a daemon says four times that it lives. That it has died is seen at once by the others on its
+    host; the work of one that is stopped or hangs they take over after five times as long."""
 
 
 def split_address(listen: str) -> tuple[str, int]:

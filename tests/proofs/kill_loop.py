@@ -84,7 +84,7 @@ class KillLoop:
         while True:
             daemons = [self.site.start() for _ in range(self.figures.daemons)]
             victim = self._choose.choice(daemons)
-            began = self._wait_for_work(victim)
+            began = wait_for_work(victim)
             time.sleep(self._choose.uniform(0.0, 0.4) if began else 0.0)
             hit = began and self._kill(victim.pid, target)
             if target == "daemon" or not hit:
@@ -95,16 +95,6 @@ class KillLoop:
                 self.kills[f"random {target}"] += 1
                 return
             self._add(max(40, self.figures.files // 5))  # enough work for a moment in the midst of it
-
-    def _wait_for_work(self, daemon: Daemon) -> bool:
-        """Until the daemon has begun to read, i.e. its child works; False when it ended before."""
-        deadline = time.monotonic() + ROUND_SECS
-        while daemon.poll() is None and time.monotonic() < deadline:
-            family = list(descendants(daemon.pid))
-            if len(family) >= 2 and _cpu_ticks(family[-1]) > 2:
-                return True
-            time.sleep(0.02)
-        return False
 
     def _kill(self, daemon: int, target: str) -> bool:
         family = list(descendants(daemon))
@@ -139,6 +129,17 @@ class KillLoop:
         self._wait([self.site.start()], must_finish=True)
         # once more: what a repeat would double shows now
         self._wait([self.site.start()], must_finish=True)
+
+
+def wait_for_work(daemon: Daemon) -> bool:
+    """Until the daemon has begun to read, i.e. its child works; False when it ended before."""
+    deadline = time.monotonic() + ROUND_SECS
+    while daemon.poll() is None and time.monotonic() < deadline:
+        family = list(descendants(daemon.pid))
+        if len(family) >= 2 and _cpu_ticks(family[-1]) > 2:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def _kill_all(daemons: list[Daemon]) -> None:

@@ -24,7 +24,7 @@ detections: {{paths: [{rules}]}}
 destinations:
   record: {{type: file, path: {sent}, per_minute: 100000}}
 lake: {{url: {lake}, rotate_secs: 1, rotate_rows: 1000}}
-state: {{path: {state}}}
+state: {{path: {state}, lease_secs: {lease_secs}}}
 workers: {{count: {workers}}}
 http: {{listen: "off"}}
 logging: {{level: warning}}
@@ -38,6 +38,7 @@ class Site:
     folder: Path
     workers: int = 1
     with_power_cuts: bool = False
+    lease_secs: float = 60
     expectation: world.Expectation = field(default_factory=world.Expectation)
 
     def __post_init__(self) -> None:
@@ -56,12 +57,17 @@ class Site:
                 lake=self.lake,
                 state=self.state,
                 workers=self.workers,
+                lease_secs=self.lease_secs,
             )
         )
 
     def add(self, some: world.World) -> None:
-        """Put the files of a world into the inbox."""
-        world.write(some, self.inbox / f"{some.seed:08x}")
+        """Put the files of a world into the inbox, all of them whole: where nothing is waited for, a half-written
+        one that is found by looking and not by its being closed is read as it is."""
+        name = f"{some.seed:08x}"
+        world.write(some, self.folder / "arriving" / name)
+        self.inbox.mkdir(exist_ok=True)
+        (self.folder / "arriving" / name).rename(self.inbox / name)
         wanted = world.expected(some)
         self.expectation.event_ids |= wanted.event_ids
         self.expectation.matches += wanted.matches
