@@ -17,10 +17,12 @@ from ingestd.cli import (
     alerts,
     backfill,
     config_schema,
+    debug,
     doctor,
     healthcheck,
     infer_schema,
     init,
+    packs,
     parse,
     print_config,
     public,
@@ -53,6 +55,8 @@ app.command("run")(run.command)
 app.command("validate")(validate.command)
 app.command("doctor")(doctor.command)
 app.command("test", cls=public.Command)(test.command)
+app.command("debug")(debug.command)
+app.add_typer(packs.app, name="packs")
 app.command("parse")(parse.command)
 app.command("infer-schema")(infer_schema.command)
 app.command("backfill")(backfill.command)

@@ -17,6 +17,7 @@ from ingestd.cli.public import option
 if TYPE_CHECKING:
     from ingestd.detections.coverage import Coverage
     from ingestd.detections.load import DetectionSet
+    from ingestd.detections.verification import Verification
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -52,6 +53,12 @@ def command(
     as_json: Json = False,
     junit: Annotated[Path | None, option("--junit", "Write a JUnit report to this file too.", dir_okay=False)] = None,
     coverage: Annotated[bool, option("--coverage", "Tell which lines of rules no test ran.")] = False,
+    verify_routing: Annotated[
+        bool, option("--verify-routing", "Also compare routing with running every rule, on made-up events.")
+    ] = False,
+    mutations: Annotated[
+        int, option("--mutations", "Events per log type to make up from the samples.", min=0)
+    ] = 10_000,
     watch: Annotated[bool, option("--watch", "Run again whenever a file changes.")] = False,
     jobs: Annotated[int, option("--jobs", "Processes.", min=1, show_default="one per CPU, at most 8")] = min(
         os.cpu_count() or 1, MOST_CHILDREN
@@ -92,14 +99,23 @@ def command(
         files = measured.report([code for code in codes if code], report.covered)
     if junit is not None:
         test_report.write_junit(report, junit)
-    if as_json:
-        output.print_json(test_report.document(report, files))
-    else:
+    if not as_json:
         test_report.print_text(report, failures_only=show_failures_only, by_outcome=sort_test_results)
         test_report.print_summary(report)
         if files is not None:
             test_report.print_coverage(files)
-    raise typer.Exit(0 if report.passed else EXIT_FAILED)
+    compared = _verify(detections, mutations, jobs) if verify_routing else None
+    if as_json:
+        output.print_json(test_report.document(report, files, compared))
+    elif compared is not None:
+        test_report.print_verification(compared)
+    raise typer.Exit(0 if report.passed and (compared is None or compared.passed) else EXIT_FAILED)
+
+
+def _verify(detections: DetectionSet, mutations: int, jobs: int) -> Verification:
+    from ingestd.detections.verification import verify
+
+    return verify(detections, mutations=mutations, jobs=jobs)
 
 
 def _coverage(paths: list[Path]) -> Coverage:

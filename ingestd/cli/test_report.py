@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as Xml
+
+import msgspec
 
 from ingestd.cli import output
 from ingestd.detections.testing import line_of
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from ingestd.detections.coverage import FileCoverage
     from ingestd.detections.testcase import TestResult
     from ingestd.detections.testing import Report
+    from ingestd.detections.verification import Verification
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _RED, _GREEN, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[0m"
@@ -101,6 +105,19 @@ def print_coverage(files: list[FileCoverage]) -> None:
     output.note(f"coverage: {total:.1f} % of {lines} lines in {len(files)} files")
 
 
+def print_verification(found: Verification) -> None:
+    """Each rule that routing would have left out wrongly, with the event, and the counts."""
+    for difference in found.differences:
+        print(_line(f"routing leaves out {difference.detection_id} ({difference.kind}) for {difference.log_type}:"))
+        print(f"        {json.dumps(difference.event)}")
+    for broken in found.broken_off:
+        print(_line(f"not compared: {broken}"))
+    output.note(
+        f"routing: {found.events} events of {found.log_types} log types through {found.rules} rules, "
+        f"{found.matches} matches and {found.errors} errors; {len(found.differences)} differences"
+    )
+
+
 def _ranges(lines: list[int]) -> str:
     spans: list[list[int]] = []
     for line in lines:
@@ -111,7 +128,9 @@ def _ranges(lines: list[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
-def document(report: Report, coverage: list[FileCoverage] | None = None) -> dict[str, Any]:
+def document(
+    report: Report, coverage: list[FileCoverage] | None = None, compared: Verification | None = None
+) -> dict[str, Any]:
     """What `--json` prints."""
     failed = sum(not result.passed for result in report.results)
     summary = {
@@ -133,6 +152,8 @@ def document(report: Report, coverage: list[FileCoverage] | None = None) -> dict
             {"file": file.file, "lines": file.lines, "missing": file.missing, "percent": round(file.percent, 1)}
             for file in coverage
         ]
+    if compared is not None:
+        summary["routing"] = {"passed": compared.passed, **msgspec.to_builtins(compared)}
     return {"summary": summary, "tests": [_entry(result) for result in report.results]}
 
 

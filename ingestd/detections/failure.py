@@ -70,4 +70,4 @@ def _frames(trace: TracebackType | None) -> list[tuple[str, int, str]]:
         code = trace.tb_frame.f_code
         frames.append((code.co_filename, trace.tb_lineno or 0, code.co_name))
         trace = trace.tb_next
-    return [frame for frame in frames if not frame[0].startswith(_OURS)] or frames
+    return [frame for frame in frames if not frame[0].startswith(_OURS)]

@@ -80,8 +80,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     file: Path
     data: dict[str, Any]
     text: bytes
-    base_text: bytes = b""
-    """For a derived detection, the text of what it is derived from."""
+    base: Item | None = None
+    """For a derived detection whose base was joined with it: the base."""
     tests_file: Path | None = None
     """Where the tests stand, if not in `file`: a derived detection may have those of its base."""
 

@@ -117,7 +117,7 @@ def derive(item: Item, base: Item) -> Item:
     data = {**base.data, **item.data}
     del data["BaseDetection"]
     tests_file = None if "Tests" in item.data else base.file
-    return msgspec.structs.replace(item, data=data, base_text=base.text, tests_file=tests_file)
+    return msgspec.structs.replace(item, data=data, base=base, tests_file=tests_file)
 
 
 def _severity(item: Item, report: Callable[[Problem], None]) -> Severity:
@@ -154,7 +154,7 @@ def _text(value: Any) -> str:
 
 
 def _digest(item: Item, code: Path | None, override: Override) -> str:
-    digest = hashlib.blake2b(item.text + item.base_text, digest_size=8)
+    digest = hashlib.blake2b(item.text + (item.base.text if item.base else b""), digest_size=8)
     if code is not None:
         digest.update(b"\0" + code.read_bytes())
     if override != Override():

@@ -139,7 +139,11 @@ def test_expectations_beyond_the_verdict(fork: Fork, expectation: dict[str, Any]
 
 def test_expectations_meet_what_the_alert_falls_back_to(fork: Fork) -> None:
     """Without functions of its own the alert has the YAML's title, severity and destinations."""
-    wanted = {"ExpectedTitle": "Shown", "ExpectedDedup": "defaultDedupString:My.Rule", "ExpectedSeverity": "Low"}
+    wanted: dict[str, Any] = {
+        "ExpectedTitle": "Shown",
+        "ExpectedDedup": "defaultDedupString:My.Rule",
+        "ExpectedSeverity": "Low",
+    }
     wanted |= {"ExpectedDestinations": ["soc"], "ExpectedAlertContext": {}}
     (result,) = run(fork, YES, case(True, **wanted), DisplayName="Shown", Severity="Low", OutputIds=["soc"])
     assert result.errors == []

@@ -1,0 +1,151 @@
+"""`ingestd debug`."""
+
+from __future__ import annotations
+
+import bdb
+import pdb
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ingestd.cli import output, public
+
+if TYPE_CHECKING:
+    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.runnable import Runnable
+    from ingestd.detections.testcase import TestResult
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def command(
+    rule: Annotated[str, typer.Argument(envvar="INGESTD_RULE", help="Id of the detection.")],
+    test: Annotated[str, typer.Argument(envvar="INGESTD_TEST", help="Name of its test, or its number from 1.")],
+    path: Annotated[
+        list[Path] | None,
+        public.option("--path", "Folders or files of detections. [default: the working folder]", show_default=False),
+    ] = None,
+    stop: Annotated[bool, public.option("--stop", "Stop in the debugger before the rule's first line.")] = False,
+    post_mortem: Annotated[
+        bool, public.option("--post-mortem", "Stop in the debugger where a function raises.")
+    ] = False,
+) -> None:
+    """Run one test with what the rule prints and a debugger.
+
+    `breakpoint()` anywhere in a rule or helper stops there. What a function raises is shown with its traceback.
+    """
+    from ingestd.detections import testing
+    from ingestd.detections.testcase import run_test
+
+    detections = _load(path or [Path()], rule)
+    detection = detections.detections[rule]
+    index = _index([str(item.get("Name")) for item in detection.tests], test, rule)
+    if detection.kind == "correlation_rule":
+        result = testing.run_correlation_test(detections, detection, detection.tests[index], index)
+    else:
+        runnable = detections.runnables[rule]
+        watched = _Watched(runnable, stop=stop, post_mortem=post_mortem)
+        result = run_test(runnable, detection.tests[index], index, detections.data_models, capture=False)
+        if watched.left:
+            output.note("the debugger was left: no verdict")
+            raise typer.Exit(EXIT_FAILED)
+    _print(result)
+    raise typer.Exit(0 if result.passed else EXIT_FAILED)
+
+
+class _Watched:
+    """A detection whose functions show what they raise, and stop where the user wants to look."""
+
+    def __init__(self, runnable: Runnable, *, stop: bool, post_mortem: bool) -> None:
+        self.left = False
+        self._post_mortem = post_mortem
+        decide = runnable.decide
+        if stop:
+            if runnable.module is None:
+                raise typer.BadParameter("a detection in YAML has no line to stop at", param_hint="--stop")
+            decide = _stopping(decide)
+        runnable.decide = self._showing(decide)
+        runnable.functions = {name: self._showing(function) for name, function in runnable.functions.items()}
+
+    def _showing(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        from ingestd.detections import failure
+
+        def shown(event: Any) -> Any:
+            try:
+                return function(event)
+            except bdb.BdbQuit:
+                self.left = True
+                raise
+            except BaseException as error:
+                if error.__traceback__ is not None:
+                    error.__traceback__ = error.__traceback__.tb_next  # the author's frames, without this one
+                output.note(failure.traceback_text(error))
+                if self._post_mortem and error.__traceback__ is not None:
+                    pdb.post_mortem(error.__traceback__)
+                raise
+
+        return shown
+
+
+class _Debugger(pdb.Pdb):
+    left = False
+
+    def set_quit(self) -> None:
+        self.left = True
+        super().set_quit()
+
+
+def _stopping(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def stopping(event: Any) -> Any:
+        debugger = _Debugger()
+        said = debugger.runcall(function, event)
+        if debugger.left:
+            raise bdb.BdbQuit  # which runcall keeps to itself
+        return said
+
+    return stopping
+
+
+def _load(paths: list[Path], rule: str) -> DetectionSet:
+    """The one detection; what is wrong with other files does not matter here."""
+    from ingestd.detections.items import did_you_mean
+    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.options import Options
+
+    names = tuple(str(path) for path in paths)
+    with redirect_stdout(sys.stderr):
+        loaded = DetectionSet.examine(Options(paths=names, only_ids=(rule,), keep_tests=True))
+    if rule not in loaded.detections:
+        hint = did_you_mean(rule, loaded.detections)
+        message = f"there is no detection {rule!r} under {', '.join(names)}" + (f"; {hint}" if hint else "")
+        raise typer.BadParameter(message, param_hint="RULE")
+    if rule not in loaded.runnables and rule not in loaded.correlations:
+        for problem in loaded.problems:
+            output.note(str(problem))
+        raise typer.Exit(EXIT_FAILED)
+    return loaded
+
+
+def _index(names: list[str], wanted: str, rule: str) -> int:
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdecimal() and 0 < int(wanted) <= len(names):
+        return int(wanted) - 1
+    listed = "".join(f"\n  {number}  {name}" for number, name in enumerate(names, start=1)) or " none"
+    raise typer.BadParameter(f"{rule} has no test {wanted!r}; it has:{listed}", param_hint="TEST")
+
+
+def _print(result: TestResult) -> None:
+    from ingestd.detections.testing import line_of
+
+    for function in result.functions:
+        said = f"raised {function.error}" if function.error else f"gave {function.output!r}"
+        print(f"{function.name}() {said}")
+    print(f"{'pass' if result.passed else 'FAIL'}  {result.name}  {result.file}:{line_of(result)}")
+    for error in result.errors:
+        print(f"      {error}")

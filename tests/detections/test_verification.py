@@ -1,0 +1,81 @@
+"""Comparing routing with running everything, on events made from samples."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ingestd.cli.main import app
+from ingestd.detections import routing, testing, verification
+from ingestd.detections.mutations import mutate
+from tests.detections.conftest import Fork
+
+SAMPLE: dict[str, Any] = {"name": "Create", "user": {"type": "Root", "tags": ["a", {"b": 1}]}}
+CODE = "def rule(event):\n    return event.get('name') == 'Create'\n"
+FALLS = "def rule(event):\n    return event.get('name').startswith('C')\n"
+
+
+def fill(fork: Fork) -> None:
+    """Two rules, one of which fails on odd events, one of them not enabled."""
+    test = {"Name": "t", "ExpectedResult": True, "Log": SAMPLE}
+    fork.rule("A", CODE, Tests=[test])
+    fork.rule("B", FALLS, Enabled=False, Tests=[test])
+
+
+def test_mutations_leave_the_sample_alone_and_repeat() -> None:
+    """Every event is a copy; the same seed makes the same ones; each kind of change is among them."""
+    before = json.dumps(SAMPLE)
+    made = [mutate(SAMPLE, [SAMPLE], random.Random(seed)) for seed in range(300)]
+    again = [mutate(SAMPLE, [SAMPLE], random.Random(seed)) for seed in range(300)]
+    assert json.dumps(SAMPLE) == before
+    assert json.dumps(made) == json.dumps(again)
+    assert any("name" not in event for event in made)
+    assert any(event.get("name", "") is None for event in made)
+    assert any(isinstance(event.get("name"), list) for event in made)
+    assert any("NAME" in event for event in made)
+
+
+def test_sound_routing_has_no_difference(fork: Fork) -> None:
+    """All rules are compared, enabled or not, on samples and made-up events, matches and errors alike."""
+    fill(fork)
+    found = verification.verify(testing.load_for_tests((str(fork.root),)), mutations=600, jobs=2)
+    assert found.passed
+    assert (found.log_types, found.rules, found.events) == (1, 2, 602)
+    assert found.matches > 100
+    assert found.errors > 10
+
+
+def test_unsound_routing_is_told(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the rule, the log type and the event."""
+    fill(fork)
+    monkeypatch.setattr(routing.Plan, "candidates", lambda plan, event: plan.runnables[1:])
+    found = verification.verify(testing.load_for_tests((str(fork.root),)), mutations=0, jobs=1)
+    assert not found.passed
+    told = [(one.detection_id, one.log_type, one.kind) for one in found.differences]
+    assert told == [("A", "Test.Log", "rule")] * 2
+    assert found.differences[0].event == SAMPLE
+
+
+def test_a_rule_that_ends_its_process_is_told(fork: Fork) -> None:
+    """What could not be compared is no success."""
+    test = {"Name": "t", "ExpectedResult": False, "Log": {}}
+    fork.rule("A", "import os\ndef rule(event):\n    os._exit(3)\n", Tests=[test])
+    found = verification.verify(testing.load_for_tests((str(fork.root),)), mutations=0, jobs=1)
+    assert not found.passed
+    assert found.broken_off == ["events from 0:Test.Log on: a rule ended the process that ran it (exit code 3)"]
+
+
+def test_the_command(fork: Fork) -> None:
+    """Counts for people, everything for scripts."""
+    fill(fork)
+    options = ["test", str(fork.root), "--verify-routing", "--mutations", "50"]
+    text = CliRunner().invoke(app, options)
+    assert text.exit_code == 0
+    assert "routing: 52 events of 1 log types through 2 rules" in text.stderr
+    document = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
+    assert document["summary"]["routing"]["passed"] is True
+    assert document["summary"]["routing"]["events"] == 52
