@@ -25,6 +25,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from ingestd import model
 from ingestd.config import components
 from ingestd.config.base import Bytes, ComponentName, ConfigPath, Model, Seconds, UrlOrPath
+from ingestd.config.filters import FiltersConfig
 from ingestd.config.secrets import Secret
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "DestinationConfig",
     "DetectionOverride",
     "DetectionsConfig",
+    "FiltersConfig",
     "FramingConfig",
     "HttpConfig",
     "LakeConfig",
@@ -106,14 +108,16 @@ class RouteConfig(Model):
     ] = FramingConfig()
     """How objects are cut into records: a name, or a name with options."""
 
-    def to_route(self) -> model.Route:
-        """The same as the noun that crosses the process boundary."""
+    def to_route(self, filters: FiltersConfig | None = None) -> model.Route:
+        """The same as the noun that crosses the process boundary, with the source's own `filters`."""
         return model.Route(
             prefix=self.prefix,
             exclude=self.exclude,
             log_types=self.log_types,
             resource_types=self.resource_types,
             framing=self.framing.to_framing(),
+            filters=(filters or FiltersConfig()).to_filters(self.filters),
+            keep_unknown=self.keep_unknown,
         )
 
 
@@ -126,6 +130,8 @@ class SourceConfig(Model):
     """`p_source_label` of its events; the source's name when empty."""
     routes: tuple[RouteConfig, ...] = (RouteConfig(),)
     """Which log types may be under which prefix. Without any, every known log type is a candidate everywhere."""
+    filters: FiltersConfig = FiltersConfig()
+    """Records and events that are not wanted, under any of the routes."""
     on_unknown: Literal["dead_letter", "ack"] = "dead_letter"
     """What becomes of a message that no one understands, once it is in the table `rejects`."""
     max_held: Annotated[int, Field(ge=1, le=100_000)] = 5_000
@@ -143,7 +149,7 @@ class SourceConfig(Model):
 
     def to_routes(self) -> tuple[model.Route, ...]:
         """The routes as nouns."""
-        return tuple(route.to_route() for route in self.routes)
+        return tuple(route.to_route(self.filters) for route in self.routes)
 
 
 # --- destinations -----------------------------------------------------------------------------------------

@@ -52,7 +52,14 @@ class Refusal(Protocol):
     def log_type(self) -> str: ...
 
 
-Read = Event | Sequence[Event | Refusal] | Refusal | None
+class Filtered(msgspec.Struct, frozen=True):
+    """A record or an event that its route does not want."""
+
+    log_type: str = ""
+    """Empty where it was not looked at."""
+
+
+Read = Event | Sequence[Event | Refusal | Filtered] | Refusal | Filtered | None
 """What a record turned out to be."""
 
 

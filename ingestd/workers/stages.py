@@ -16,7 +16,9 @@ from ingestd.lake.batch import BatchBuilder
 from ingestd.model import Match, ObjectTask
 from ingestd.schemas.registry import Registry
 from ingestd.schemas.session import Session, SessionInfo
+from ingestd.workers import contracts
 from ingestd.workers.contracts import Ask, Event, Stages
+from ingestd.workers.filters import FilteredSession, compiled
 from ingestd.workers.settings import CodeSpec
 
 T = TypeVar("T")
@@ -37,13 +39,17 @@ def build(spec: CodeSpec) -> Stages:
     def decoder(task: ObjectTask) -> ObjectDecoder:
         return ObjectDecoder(task.route.framing, limits, first_ordinal=task.first_ordinal, offset=task.offset)
 
-    def session(task: ObjectTask) -> Session:
+    def session(task: ObjectTask) -> contracts.Session:
+        plain, filters = plain_session(task), task.route.filters
+        return FilteredSession(plain, compiled(filters)) if filters.raw or filters.events else plain
+
+    def plain_session(task: ObjectTask) -> Session:
         info = SessionInfo(
             identity=task.identity,
             source_id=task.source,
             source_label=task.label or task.source,
             origin=task.origin,
-            keep_unknown=spec.keep_unknown,
+            keep_unknown=spec.keep_unknown if task.route.keep_unknown is None else task.route.keep_unknown,
         )
         return registry.classifier(task.route.log_types).session(info)
 

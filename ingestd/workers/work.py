@@ -16,7 +16,7 @@ from ingestd.errors import RuleTimeout
 from ingestd.model import Match, ObjectDone, ObjectTask
 from ingestd.workers.board import FRAMES, ORDINAL, PHASE, TASK, Board, Phase
 from ingestd.workers.collect import Collector
-from ingestd.workers.contracts import Event, Read, Stages
+from ingestd.workers.contracts import Event, Filtered, Read, Stages
 from ingestd.workers.frames import CANCELLED, CREDIT, DONE, RESULT, Open, encode
 from ingestd.workers.reading import Reading
 from ingestd.workers.settings import ChildSettings
@@ -317,6 +317,8 @@ class Work:
         elif isinstance(read, Sequence):
             for item in read:
                 self._row(reading, block, ordinal, item)
+        elif isinstance(read, Filtered):
+            reading.count(read.log_type, "filtered")
         elif read is not None:
             self._reject(reading, block, ordinal, read.reason, read.detail, read.log_type)
 
