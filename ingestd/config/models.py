@@ -107,6 +107,10 @@ class RouteConfig(Model):
         FramingConfig, BeforeValidator(_framing_by_name, json_schema_input_type=str | FramingConfig)
     ] = FramingConfig()
     """How objects are cut into records: a name, or a name with options."""
+    filters: FiltersConfig = FiltersConfig()
+    """Records and events that are not wanted, beside those that the source itself does not want."""
+    keep_unknown: bool | None = None
+    """Whether fields that no schema declares stay in the event. Not set: as the schema says."""
 
     def to_route(self, filters: FiltersConfig | None = None) -> model.Route:
         """The same as the noun that crosses the process boundary, with the source's own `filters`."""
