@@ -129,6 +129,21 @@ class Clients:
         except Exception as error:
             raise failure(error, f"{service}:*", f"the {service} client") from error
 
+    async def credentials(self) -> Any:
+        """The SDK's credentials as they are now (`access_key`, `secret_key`, `token`), renewed when it is time.
+        Raises `Retryable` when there are none."""
+        await self.get("s3")
+        try:
+            found = await self._session.get_credentials()
+            return await found.get_frozen_credentials()
+        except Exception as error:
+            raise failure(error, "sts:AssumeRole", "the AWS credentials") from error
+
+    async def has_own_authority(self) -> bool:
+        """Whether servers are trusted by a file of certificates of one's own (`AWS_CA_BUNDLE`, `ca_bundle`)."""
+        await self.get("s3")
+        return bool(self._session.get_config_variable("ca_bundle"))
+
     async def close(self) -> None:
         """Idempotent."""
         self._clients.clear()

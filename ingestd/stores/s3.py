@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 import stamina
 
 from ingestd.cloud import aws
 from ingestd.errors import AttemptFailed, IngestdError, Permanent, Retryable, Superseded
 from ingestd.model import Check, Identity, ObjectRef
+from ingestd.stores._fast import FastReader, require_obstore
 from ingestd.stores._s3_errors import s3_failure
+from ingestd.stores._s3_fast import fast_reader
 from ingestd.stores.base import ListedObject, OpenObject, Store
 
 PIECE_BYTES = 1024 * 1024
@@ -27,6 +29,7 @@ ATTEMPTS = 3
 READ = "s3:GetObject"
 READ_VERSION = "s3:GetObjectVersion"
 LIST = "s3:ListBucket"
+Reader = Literal["sdk", "fast"]
 
 
 class S3Object(OpenObject):
@@ -72,7 +75,7 @@ class S3Object(OpenObject):
         """Ask for the rest, of exactly these bytes."""
         await self.close()
         pinned = ObjectRef(store=self.ref.store, bucket=self.ref.bucket, key=self.ref.key, etag=self.etag)
-        answer = await self._store.get(pinned, self._position, self._version)
+        answer = await self._store.get_by_sdk(pinned, self._position, self._version)
         self._body = answer["Body"]
 
     async def close(self) -> None:
@@ -87,9 +90,12 @@ class S3Store(Store):
 
     name = "s3"
 
-    def __init__(self, account: aws.Account, *, requester_pays: bool = False) -> None:
+    def __init__(self, account: aws.Account, *, requester_pays: bool = False, reader: Reader = "sdk") -> None:
         self._clients = aws.Clients(account)
         self._payer = {"RequestPayer": "requester"} if requester_pays else {}
+        self._fast: FastReader | None = None
+        if reader == "fast":
+            self._fast = fast_reader(self._clients, requester_pays=requester_pays)
 
     async def open(self, ref: ObjectRef, *, offset: int = 0) -> OpenObject:
         """See `Store`. Reasons: `not_found`, `no_bucket`, `forbidden`, `kms_forbidden`, `kms_key_unusable`,
@@ -103,7 +109,7 @@ class S3Store(Store):
 
     async def _open(self, ref: ObjectRef, offset: int, version: str | None) -> OpenObject:
         try:
-            return S3Object(self, ref, await self.get(ref, offset, version), offset, version)
+            return S3Object(self, ref, await self._get(ref, offset, version), offset, version)
         except _NothingThere:
             # nothing lies behind `offset`: what the object is has to be asked for without a range
             answer = await self._call("head_object", ref.url, READ, **self._request(ref, 0, version))
@@ -111,8 +117,16 @@ class S3Store(Store):
             opened.size = int(answer["ContentLength"])
             return opened
 
-    async def get(self, ref: ObjectRef, offset: int, version: str | None) -> dict[str, Any]:
+    async def _get(self, ref: ObjectRef, offset: int, version: str | None) -> dict[str, Any]:
         """The answer to a GET from `offset` on, pinned to the reference's etag."""
+        if self._fast is not None:
+            found = await self._fast.get(ref.bucket, ref.key, etag=ref.etag, version=version, offset=offset)
+            if found is not None:
+                return {"ETag": found.etag, "ContentLength": found.length, "Body": found.body}
+        return await self.get_by_sdk(ref, offset, version)
+
+    async def get_by_sdk(self, ref: ObjectRef, offset: int, version: str | None) -> dict[str, Any]:
+        """The same, without the fast reader."""
         action = READ if version is None else READ_VERSION
         return await self._call("get_object", ref.url, action, **self._request(ref, offset, version))
 
@@ -191,6 +205,8 @@ class S3Store(Store):
 
     async def close(self) -> None:
         """See `Store`."""
+        if self._fast is not None:
+            self._fast.close()
         await self._clients.close()
 
 
@@ -216,7 +232,15 @@ def _failed(what: str, error: IngestdError, action: str) -> Check:
     return Check(what=what, ok=False, detail=str(error), missing_permission=missing)
 
 
-def build(account: aws.Account, *, requester_pays: bool = False) -> S3Store:
-    """The store of S3's objects, as seen by this account. Raises `ConfigError` without the SDK."""
+def build(account: aws.Account, *, requester_pays: bool = False, reader: Reader = "sdk") -> S3Store:
+    """The store of S3's objects, as seen by this account. `fast` reads by obstore what it can, and asks the SDK about
+    the rest. Raises `ConfigError` without the SDK, or without the reader asked for."""
     aws.require_sdk()
-    return S3Store(account, requester_pays=requester_pays)
+    if reader == "fast":
+        require_obstore()
+    return S3Store(account, requester_pays=requester_pays, reader=reader)
+
+
+def from_environment() -> S3Store:
+    """The store as the SDK's own settings say: for commands that run without a configuration."""
+    return build(aws.Account())

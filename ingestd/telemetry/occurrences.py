@@ -167,6 +167,11 @@ def object_waiting(source: str, url: str) -> None:
     _log.debug("object is being read by another", source=source, object=url)
 
 
+def fast_reader_not_used(bucket: str, reason: str) -> None:
+    """A bucket is left to the SDK, which costs more for each object."""
+    _log.info("bucket is read by the SDK", bucket=bucket, reason=reason)
+
+
 def object_superseded(source: str, url: str) -> None:
     """An object was overwritten before it was read; what lies there now is read under its own identity."""
     metrics.OBJECTS.labels(source=source, outcome="superseded").inc()

@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from ingestd.cloud.aws import Account, Clients
 from ingestd.errors import AttemptFailed, IngestdError, Overloaded, Permanent, Retryable, Superseded
 from ingestd.model import ObjectRef
 from ingestd.stores import s3
-from ingestd.stores.s3 import S3Store
+from ingestd.stores._s3_fast import fast_reader
+from ingestd.stores.s3 import Reader, S3Store
 from tests.aws.proxy import Ask, Cut, Proxy, Refuse, in_front_of
-from tests.aws.servers import Aws
+from tests.aws.servers import REGION, Aws
 
 KEY = "AWSLogs/a.json.gz"
 DATA = bytes(range(256)) * 12_000
@@ -26,10 +28,17 @@ async def proxy(ministack: Aws) -> AsyncIterator[Proxy]:
         yield made
 
 
+@pytest.fixture(params=["sdk", "fast"])
+def reader(request: pytest.FixtureRequest) -> Reader:
+    """Each reader in turn."""
+    found: Reader = request.param
+    return found
+
+
 @pytest.fixture
-async def store(ministack: Aws, proxy: Proxy) -> AsyncIterator[S3Store]:
+async def store(ministack: Aws, proxy: Proxy, reader: Reader) -> AsyncIterator[S3Store]:
     """A store that reads through the proxy."""
-    made = s3.build(msgspec.structs.replace(ministack.account, endpoint_url=proxy.url))
+    made = s3.build(msgspec.structs.replace(ministack.account, endpoint_url=proxy.url), reader=reader)
     yield made
     await made.close()
 
@@ -48,22 +57,22 @@ async def read(store: S3Store, ref: ObjectRef) -> bytes:
 # --- what is read -------------------------------------------------------------------------------------------
 
 
-async def test_identity_and_origin_name_bucket_and_key(aws: Aws) -> None:
+async def test_identity_and_origin_name_bucket_and_key(aws: Aws, reader: Reader) -> None:
     """The identity has the etag of the answer; the origin is what events carry."""
     bucket = aws.bucket()
     etag = aws.put(bucket, KEY, b"x")["ETag"].strip('"')
-    store = s3.build(aws.account)
+    store = s3.build(aws.account, reader=reader)
     async with await store.open(reference(bucket)) as opened:
         assert opened.identity == f"s3://{bucket}/{KEY}#{etag}"
         assert opened.origin == {"aws_s3_bucket": bucket, "aws_s3_key": KEY}
     await store.close()
 
 
-async def test_a_read_is_pinned_to_the_etag(aws: Aws) -> None:
+async def test_a_read_is_pinned_to_the_etag(aws: Aws, reader: Reader) -> None:
     """What was overwritten since its notice is not read by mistake."""
     bucket = aws.bucket()
     etag = aws.put(bucket, KEY, b"old")["ETag"]
-    store = s3.build(aws.account)
+    store = s3.build(aws.account, reader=reader)
     pinned = reference(bucket, etag=etag.strip('"'))
     assert await read(store, pinned) == b"old"
     aws.put(bucket, KEY, b"new")
@@ -73,7 +82,7 @@ async def test_a_read_is_pinned_to_the_etag(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize("then", ["overwritten", "deleted"])
-async def test_the_version_of_the_notice_is_read_when_another_is_current(aws: Aws, then: str) -> None:
+async def test_the_version_of_the_notice_is_read_when_another_is_current(aws: Aws, reader: Reader, then: str) -> None:
     """Versioned buckets keep what was overwritten or deleted."""
     bucket = aws.bucket(versioned=True)
     put = aws.put(bucket, KEY, b"old")
@@ -81,7 +90,7 @@ async def test_the_version_of_the_notice_is_read_when_another_is_current(aws: Aw
         aws.put(bucket, KEY, b"new")
     else:
         aws.client("s3").delete_object(Bucket=bucket, Key=KEY)
-    store = s3.build(aws.account)
+    store = s3.build(aws.account, reader=reader)
     assert await read(store, reference(bucket, etag=put["ETag"].strip('"'), version=put["VersionId"])) == b"old"
     await store.close()
 
@@ -116,14 +125,52 @@ async def test_a_listing_goes_on_over_pages(ministack: Aws, store: S3Store, prox
 
 
 @pytest.mark.parametrize("pays", [True, False])
-async def test_the_requester_pays_when_configured(ministack: Aws, proxy: Proxy, pays: bool) -> None:
+async def test_the_requester_pays_when_configured(ministack: Aws, proxy: Proxy, reader: Reader, pays: bool) -> None:
     """Such buckets refuse readers who do not say so."""
     bucket = ministack.bucket()
     ministack.put(bucket, KEY, b"x")
-    store = s3.build(msgspec.structs.replace(ministack.account, endpoint_url=proxy.url), requester_pays=pays)
+    account = msgspec.structs.replace(ministack.account, endpoint_url=proxy.url)
+    store = s3.build(account, requester_pays=pays, reader=reader)
     await read(store, reference(bucket))
     await store.close()
     assert proxy.seen[0].headers.get("x-amz-request-payer") == ("requester" if pays else None)
+
+
+@pytest.mark.parametrize(
+    ("key", "by_fast"), [("AWSLogs/a b+c=d.gz", True), ("ü/%2B//x", False), ("a/../b", False), ("~a", False)]
+)
+async def test_only_names_that_mean_the_same_to_all_are_read_by_the_fast_reader(
+    ministack: Aws, proxy: Proxy, key: str, by_fast: bool
+) -> None:
+    """A name that a library would tidy up is another object's."""
+    bucket = ministack.bucket()
+    ministack.put(bucket, key, b"x")
+    store = s3.build(msgspec.structs.replace(ministack.account, endpoint_url=proxy.url), reader="fast")
+    assert await read(store, msgspec.structs.replace(reference(bucket), key=key)) == b"x"
+    await store.close()
+    assert [seen.headers["User-Agent"] == "ingestd" for seen in proxy.seen] == [by_fast]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "bundle", "bucket", "reads"),
+    [
+        ("https://s3.eu-central-1.amazonaws.com", "", "logs", True),
+        ("https://s3.eu-central-1.amazonaws.com", "ca.pem", "logs", False),
+        ("http://127.0.0.1:9", "ca.pem", "logs", True),
+        ("http://127.0.0.1:9", "", "arn:aws:s3:eu-central-1:111122223333:accesspoint/logs", False),
+    ],
+)
+async def test_what_only_the_sdk_knows_is_left_to_it(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, bundle: str, bucket: str, reads: bool
+) -> None:
+    """Certificates of one's own, and buckets that are none."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    if bundle:
+        monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
+    clients = Clients(Account(region=REGION, endpoint_url=endpoint))
+    fast = fast_reader(clients, requester_pays=False)
+    assert (await fast.store_of(bucket) is not None) == reads
+    await clients.close()
 
 
 # --- broken connections -------------------------------------------------------------------------------------
@@ -245,9 +292,9 @@ async def test_a_refused_version_names_its_own_permission(ministack: Aws, store:
         await store.open(reference(ministack.bucket(), version="v1"))
 
 
-async def test_a_server_that_is_not_there_is_tried_again_later(ministack: Aws) -> None:
+async def test_a_server_that_is_not_there_is_tried_again_later(ministack: Aws, reader: Reader) -> None:
     """A refused connection is nobody's fault in particular."""
-    store = s3.build(msgspec.structs.replace(ministack.account, endpoint_url="http://127.0.0.1:9"))
+    store = s3.build(msgspec.structs.replace(ministack.account, endpoint_url="http://127.0.0.1:9"), reader=reader)
     with pytest.raises(Retryable):
         await store.open(reference("bucket"))
     await store.close()

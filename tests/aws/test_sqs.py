@@ -322,8 +322,8 @@ def test_the_region_is_that_of_the_queue(settings: dict[str, str], region: str |
 
 def test_objects_are_read_as_the_queue_is() -> None:
     """Same account, and nothing but S3."""
-    config = Config(type="aws_sqs", queue_url=BOGUS, requester_pays=True)
-    assert stores(config) == {"s3": {"account": config.account(), "requester_pays": True}}
+    config = Config(type="aws_sqs", queue_url=BOGUS, requester_pays=True, reader="sdk")
+    assert stores(config) == {"s3": {"account": config.account(), "requester_pays": True, "reader": "sdk"}}
 
 
 async def test_depth_is_what_waits(aws: Aws, made: list[Source]) -> None:

@@ -1,0 +1,165 @@
+"""`python -m bench.aws`: objects by their notices, the daemon beside the straightforward loop and the server's limit.
+
+All of it in one run on this machine, over loopback: a server that makes its answers up (`bench.aws_server`), the loop
+`receive → get_object → gunzip → json.loads → delete` on aiobotocore, and the daemon with one worker, which also
+normalises, keeps a ledger and writes a lake. "per core" is objects by CPU second of everything that the client runs;
+starting the daemon is measured by itself and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import msgspec
+
+from bench.aws_server import BUCKET, QUEUE_PATH, Settings, Stats, big_object, key_of, small_object
+
+REGION = "eu-central-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_EC2_METADATA_DISABLED": "true"}
+CONFIG = """
+sources:
+  bench:
+    type: aws_sqs
+    queue_url: {url}{queue}
+    endpoint_url: {url}
+    region: {region}
+    reader: {reader}
+    routes: [{{log_types: [AWS.CloudTrail]}}]
+lake: {{url: lake}}
+state: {{path: state.db}}
+workers: {{count: 1}}
+http: {{listen: "off"}}
+logging: {{level: warning}}
+"""
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run took."""
+
+    seconds: float
+    cpu: float
+
+
+@contextlib.contextmanager
+def server(settings: Settings) -> Iterator[str]:
+    """A server with these messages; its URL."""
+    command = [sys.executable, "-m", "bench.aws_server", msgspec.json.encode(settings).decode()]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+
+
+def stats_of(url: str) -> Stats:
+    """What the server has been asked for until now."""
+    with urlopen(f"{url}/_stats") as answer:
+        return msgspec.json.decode(answer.read(), type=Stats)
+
+
+def daemon(settings: Settings, reader: str) -> Figures:
+    """One run of the daemon until the queue is empty: from the first receive to the last delete, and all CPU time."""
+    with server(settings) as url, tempfile.TemporaryDirectory() as folder:
+        config = CONFIG.format(url=url, queue=QUEUE_PATH, region=REGION, reader=reader)
+        (Path(folder) / "ingestd.yml").write_text(config)
+        command = [sys.executable, "-m", "ingestd", "run", "--once", "--no-progress", "-c", "ingestd.yml"]
+        before = _children_cpu()
+        process = subprocess.run(command, cwd=folder, env={**os.environ, **CREDENTIALS}, check=True)
+        assert process.returncode == 0
+        cpu = _children_cpu() - before
+        stats = stats_of(url)
+        assert stats.left == 0, f"{stats.left} messages are left"
+        return Figures(seconds=stats.last_delete - stats.first_receive, cpu=cpu)
+
+
+def loop(settings: Settings) -> Figures:
+    """The straightforward loop, in a process of its own."""
+    with server(settings) as url:
+        before = _children_cpu()
+        command = [sys.executable, "-m", "bench.naive_aws", url]
+        subprocess.run(command, env={**os.environ, **CREDENTIALS}, check=True)
+        cpu = _children_cpu() - before
+        stats = stats_of(url)
+        assert stats.left == 0, f"{stats.left} messages are left"
+        return Figures(seconds=stats.last_delete - stats.first_receive, cpu=cpu)
+
+
+async def server_limit(url: str, kind: str, count: int) -> float:
+    """Objects per second that the server gives to a client that does nothing with them."""
+
+    async def read(numbers: Iterator[int], host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        for number in numbers:
+            writer.write(f"GET /{BUCKET}/{key_of(kind, number)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            left = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            while left:
+                left -= len(await reader.read(min(left, 1 << 20)))
+        writer.close()
+
+    host, port = url.removeprefix("http://").split(":")
+    numbers = iter(range(count))
+    begun = time.monotonic()
+    await asyncio.gather(*(read(numbers, host, int(port)) for _ in range(16)))
+    return count / (time.monotonic() - begun)
+
+
+def _children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.aws", description=__doc__)
+    parser.add_argument("--small", type=int, default=20_000, help="objects of 1 KB (%(default)s)")
+    parser.add_argument("--big", type=int, default=20, help="objects of 10 MB gzip (%(default)s)")
+    parser.add_argument("--readers", default="fast,sdk", help="readers of the daemon to measure (%(default)s)")
+    options = parser.parse_args()
+    readers = options.readers.split(",")
+    print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    starting = {reader: daemon(Settings(messages=0), reader).cpu for reader in readers}
+    for kind, count, one in (("small", options.small, small_object(0)), ("big", options.big, big_object())):
+        if count:
+            _measure(kind, count, len(one), starting)
+
+
+def _measure(kind: str, count: int, size: int, starting: dict[str, float]) -> None:
+    settings = Settings(messages=count, kind=kind)
+    print(f"\n{count:,} objects of {size:,} bytes")
+    print(f"  {'':24} {'objects/s':>10} {'per core':>10} {'MB/s':>8} {'us CPU':>8} {'CPU s/GB':>9}")
+    with server(settings) as url:
+        limit = asyncio.run(server_limit(url, kind, count))
+    print(f"  {'the server can give':24} {limit:10,.0f} {'':10} {limit * size / 1e6:8.1f}")
+    _print("receive, get, json.loads", loop(settings), count, size)
+    for reader, idle in starting.items():
+        taken = daemon(settings, reader)
+        _print(f"daemon, reader: {reader}", msgspec.structs.replace(taken, cpu=taken.cpu - idle), count, size)
+
+
+def _print(name: str, taken: Figures, count: int, size: int) -> None:
+    rate = count / taken.seconds
+    print(
+        f"  {name:24} {rate:10,.0f} {count / taken.cpu:10,.0f} {rate * size / 1e6:8.1f}"
+        f" {taken.cpu / count * 1e6:8,.0f} {taken.cpu / (count * size / 1e9):9.1f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
