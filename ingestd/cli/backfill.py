@@ -92,11 +92,11 @@ def command(
     progress: ShowProgress = True,
     as_json: Json = False,
 ) -> None:
-    """Read what already lies in a bucket: by prefix, time, or inventory.
+    """Read what already lies in a bucket, each object once.
 
-    Each object is read once, whether a listing, a notification or both name it, also while a daemon runs on the same
-    host. What was broken off goes on where it was when the same command is given again. Ctrl-C finishes what was
-    begun. The exit code is 1 when objects were set aside; `ingestd rejects` shows why.
+    By prefix, time or inventory; it does not matter whether a notification names an object too, or whether a daemon
+    runs on the same host. The same command goes on where it was broken off; Ctrl-C finishes what was begun. The exit
+    code is 1 when objects were set aside; `ingestd rejects` shows why.
     """
     from ingestd.backfill.run import Order, choose_source
     from ingestd.backfill.run import run as run_backfill

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ingestd.cli import output
-from ingestd.cli.options import Json
+from ingestd.cli.options import AsSource, ConfigFile, Json, SampledObjects
 
 if TYPE_CHECKING:
-    from ingestd.cli.samples import Advance, Opened
+    from ingestd.cli.samples import Advance, Opened, Place
     from ingestd.model import Framing
     from ingestd.schemas.infer import Inference, Inferer
 
@@ -24,7 +24,15 @@ MOST_TOLD = 20
 HEAD_RECORDS = 500
 
 Files = Annotated[
-    list[Path], typer.Argument(envvar="INGESTD_FILES", help="Files, folders, or - for stdin; compressed or not.")
+    list[str] | None,
+    typer.Argument(
+        envvar="INGESTD_FILES",
+        help="Files, folders, - for stdin, or objects under a prefix (s3://bucket/prefix); compressed or not.",
+    ),
+]
+Rejects = Annotated[
+    bool,
+    typer.Option("--rejects", envvar="INGESTD_REJECTS", help="Samples are the records of --source that did not fit."),
 ]
 Name = Annotated[
     str, typer.Option("--name", envvar="INGESTD_NAME", help="Name of the log type. [default: from the first file]")
@@ -43,32 +51,25 @@ ReportFlag = Annotated[
 
 
 def command(
-    files: Files,
+    files: Files = None,
     name: Name = "",
     sample: Sample = 0,
+    objects: SampledObjects = 10,
+    rejects: Rejects = False,
+    source: AsSource = "",
     update: Update = None,
     report: ReportFlag = False,
+    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Write a schema for sample files.
+    """Write a schema for sample files, objects or rejects.
 
     The schema goes to stdout, ready to use, with comments where it should be looked at. The samples are then read
     with it: what does not come back whole is told on stderr, and the exit code is 1. --report prints the evidence,
     as a table or with --json. --update prints an existing schema with what it lacks, and tells what it contradicts.
     """
-    from ingestd.cli import samples
-    from ingestd.schemas.infer import Inferer
-
-    places = samples.files_of(files)
-    try:
-        inferer = Inferer(_old_name(update) if update else name or _name_of(places[0]))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--name") from None
-    with _progress(places) as advance:
-        for place in places:
-            with samples.opened(place) as stream:
-                _read(inferer, str(place), stream, sample, advance)
-        made = inferer.finish()
+    with _places(files or [], config, source, objects, rejects=rejects) as places:
+        inferer, made = _infer(places, name, sample, update)
     breaking: list[str] = []
     if update is not None and made.yaml:
         breaking = _update(inferer, made, update)
@@ -80,6 +81,46 @@ def command(
         print(made.yaml, end="")
     _tell(made, breaking)
     raise typer.Exit(0 if made.ok and not breaking else EXIT_FAILED)
+
+
+@contextmanager
+def _places(
+    files: list[str], config: Path | None, source: str, objects: int, *, rejects: bool
+) -> Iterator[list[Place]]:
+    """Where the samples are. Raises BadParameter when nothing was said, or two things."""
+    from ingestd.cli import samples
+
+    if rejects != (not files):
+        raise typer.BadParameter("give files, or --rejects with --source", param_hint="FILES")
+    if not rejects:
+        with samples.places(files, config, source, objects) as places:
+            yield places
+        return
+    root = samples.configured(config)
+    if root is None:
+        raise typer.BadParameter(
+            "--rejects needs a configuration, which says where the lake is", param_hint="--config"
+        )
+    if source not in root.sources:
+        raise typer.BadParameter(f"--rejects needs one of {', '.join(root.sources)}", param_hint="--source")
+    from ingestd.cli.rejected import Rejected
+
+    yield [Rejected(root, source)]
+
+
+def _infer(places: list[Place], name: str, sample: int, update: Path | None) -> tuple[Inferer, Inference]:
+    from ingestd.cli import samples
+    from ingestd.schemas.infer import Inferer
+
+    try:
+        inferer = Inferer(_old_name(update) if update else name or _name_of(places[0].name))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--name") from None
+    with _progress(places) as advance:
+        for place in places:
+            with samples.opened(place) as stream:
+                _read(inferer, str(place), stream, sample, advance)
+        return inferer, inferer.finish()
 
 
 def _read(inferer: Inferer, name: str, stream: Opened, most: int, advance: Advance) -> None:
@@ -177,8 +218,8 @@ def _document(made: Inference) -> dict[str, Any]:
     }
 
 
-def _name_of(file: Path) -> str:
-    words = re.findall(r"[A-Za-z0-9]+", file.name.partition(".")[0])
+def _name_of(file: str) -> str:
+    words = re.findall(r"[A-Za-z0-9]+", file.partition(".")[0])
     name = "".join(word[:1].upper() + word[1:] for word in words)[:60]
     return f"Custom.{name}" if name[:1].isalpha() else f"Custom.Log{name}"
 
@@ -193,7 +234,7 @@ def _old_name(file: Path) -> str:
 
 
 @contextmanager
-def _progress(files: list[Path]) -> Iterator[Advance]:
+def _progress(places: list[Place]) -> Iterator[Advance]:
     """A bar on stderr, where that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -202,7 +243,8 @@ def _progress(files: list[Path]) -> Iterator[Advance]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    total = None if Path("-") in files else sum(file.stat().st_size for file in files)
+    sizes = [place.size for place in places]
+    total = None if None in sizes else sum(size for size in sizes if size is not None)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=total)
         yield lambda size: bar.advance(task, size)

@@ -22,6 +22,33 @@ ConfigFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", envvar="INGESTD_JSON", help="Print JSON for scripts.")]
 
 
+SampledFiles = Annotated[
+    list[str],
+    typer.Argument(
+        envvar="INGESTD_FILES",
+        help="Files, folders, - for stdin, or objects under a prefix (s3://bucket/prefix); compressed or not.",
+    ),
+]
+SampledObjects = Annotated[
+    int,
+    typer.Option(
+        "--objects",
+        envvar="INGESTD_OBJECTS",
+        min=0,
+        help="Of the objects under a prefix only so many, spread over the listing; 0 is all.",
+    ),
+]
+AsSource = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        envvar="INGESTD_SOURCE",
+        help="The source with whose credentials objects are read. [default: the only one that can, else those of the "
+        "environment]",
+    ),
+]
+
+
 def config_file(given: Path | None) -> Path:
     """The file to read: what was asked for, else the first of the usual places."""
     if given is not None:

@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ingestd.cli import output
-from ingestd.cli.options import DEFAULT_PLACES, ConfigFile, Json
+from ingestd.cli.options import DEFAULT_PLACES, AsSource, ConfigFile, Json, SampledFiles, SampledObjects
 
 if TYPE_CHECKING:
-    from ingestd.cli.samples import Record
+    from ingestd.cli.samples import Place, Record
     from ingestd.schemas import Classifier, Registry
 
 EXIT_FAILED = 1
 MOST_TOLD = 20
 """Rejects on stderr, one line each; --json has all."""
 
-Files = Annotated[
-    list[Path], typer.Argument(envvar="INGESTD_FILES", help="Files, folders, or - for stdin; compressed or not.")
-]
 LogTypes = Annotated[
     list[str] | None,
     typer.Option("--log-type", envvar="INGESTD_LOG_TYPE", help="Only this one; several may be given. [default: any]"),
@@ -35,13 +32,15 @@ Schemas = Annotated[
 
 
 def command(
-    files: Files,
+    files: SampledFiles,
     log_types: LogTypes = None,
     schemas: Schemas = None,
+    objects: SampledObjects = 10,
+    source: AsSource = "",
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show what becomes of the records in files.
+    """Show what becomes of the records in files or objects.
 
     Normalised events go to stdout, one JSON object per line; the summary and what did not parse go to stderr. With
     --json each line says file, record, log type, the event or the reason for the reject, and why it is none of the
@@ -52,16 +51,18 @@ def command(
     classifier = registry(config, schemas or []).classifier(log_types or ())
     found: Counter[str] = Counter()
     rejected = 0
-    for answer in _answers(samples.files_of(files), classifier, explain=as_json):
-        if "reason" in answer:
-            rejected += 1
-            if rejected <= MOST_TOLD:
-                output.note(f"{answer['file']}: record {answer['record']}: {answer['reason']}: {answer['detail']}")
-        else:
-            found[answer["log_type"]] += 1
-        if as_json or "event" in answer:
-            shown = answer if as_json else answer["event"]
-            print(json.dumps(shown, ensure_ascii=False, separators=(",", ":")))
+    with samples.places(files, config, source, objects) as places:
+        for answer in _answers(places, classifier, explain=as_json):
+            if "reason" in answer:
+                rejected += 1
+                if rejected <= MOST_TOLD:
+                    where = f"{answer['file']}: record {answer['record']}"
+                    output.note(f"{where}: {answer['reason']}: {answer['detail']}")
+            else:
+                found[answer["log_type"]] += 1
+            if as_json or "event" in answer:
+                shown = answer if as_json else answer["event"]
+                print(json.dumps(shown, ensure_ascii=False, separators=(",", ":")))
     for log_type, count in sorted(found.items()):
         output.note(f"{log_type}: {count:,} events")
     output.note(f"{found.total():,} events, {rejected:,} rejects")
@@ -80,7 +81,7 @@ def registry(config: Path | None, schemas: list[Path]) -> Registry:
     return Registry.load([*map(Path, root.schemas.paths), *schemas], builtin=root.schemas.builtin)
 
 
-def _answers(files: list[Path], classifier: Classifier, *, explain: bool) -> Iterator[dict[str, Any]]:
+def _answers(files: list[Place], classifier: Classifier, *, explain: bool) -> Iterator[dict[str, Any]]:
     from ingestd.cli import samples
     from ingestd.model import Framing
     from ingestd.schemas import SessionInfo

@@ -32,7 +32,7 @@ def command(
     from ingestd.lake.query import query
 
     wanted = [
-        f"{column} = {_quoted(value)}" for column, value in (("p_source_id", source), ("reason", reason)) if value
+        f"{column} = {quoted(value)}" for column, value in (("p_source_id", source), ("reason", reason)) if value
     ]
     where = f"where {' and '.join(wanted)}" if wanted else ""
     tail = f"{where} order by p_parse_time desc limit {limit:d}"
@@ -44,6 +44,6 @@ def command(
     output.print_rows(answer.columns, answer.rows, as_json=as_json)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A SQL literal; the lake is opened read-only and confined, so that the worst is a wrong answer."""
     return "'" + text.replace("'", "''") + "'"

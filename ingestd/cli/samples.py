@@ -1,4 +1,5 @@
-"""Files given on the command line, as records: for the commands that look at samples of logs."""
+"""What is given on the command line as samples of logs, as records: files, folders, stdin, objects in a store, and
+what was rejected before."""
 
 from __future__ import annotations
 
@@ -6,14 +7,18 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import typer
 
+from ingestd.cli.options import DEFAULT_PLACES
 from ingestd.decode import Damage, ObjectDecoder
 from ingestd.model import Framing
 
-STDIN = Path("-")
+if TYPE_CHECKING:
+    from ingestd.config.models import Root
+
+STDIN = "-"
 CHUNK = 1024 * 1024
 HEAD_BYTES = 64 * 1024
 
@@ -29,21 +34,88 @@ class Record(NamedTuple):
     header: dict[str, Any] | None
 
 
-def files_of(paths: Sequence[Path]) -> list[Path]:
-    """The files meant: those given, `-`, and all that lie in folders, hidden ones left out. Raises BadParameter."""
-    found: list[Path] = []
-    for path in paths:
-        if path != STDIN and path.is_dir():
-            inside = (file for file in path.rglob("*") if file.is_file())
-            shown = (file for file in inside if not any(part[0] == "." for part in file.relative_to(path).parts))
-            found.extend(sorted(shown))
-        elif path == STDIN or path.exists():
-            found.append(path)
-        else:
-            raise typer.BadParameter(f"{path}: no such file or folder")
-    if not found:
-        raise typer.BadParameter("there is no file in there")
-    return list(dict.fromkeys(found))
+class Place(Protocol):
+    """Something to read once, shown to people by its text."""
+
+    @property
+    def name(self) -> str:
+        """A word for it, without folders."""
+
+    @property
+    def size(self) -> int | None:
+        """Stored bytes, where known."""
+
+    def opened(self) -> Any:
+        """A context manager: the stored bytes as a file."""
+
+
+class File(NamedTuple):
+    """A file, or stdin."""
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """See `Place`."""
+        return Path(self.path).name
+
+    @property
+    def size(self) -> int | None:
+        """See `Place`."""
+        return None if self.path == STDIN else Path(self.path).stat().st_size
+
+    def __str__(self) -> str:
+        return self.path
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """See `Place`."""
+        if self.path == STDIN:
+            yield sys.stdin.buffer
+            return
+        with Path(self.path).open("rb") as stream:
+            yield stream
+
+
+def configured(file: Path | None) -> Root | None:
+    """The configuration that was given or lies in the usual places; None without one. Raises `ConfigError`."""
+    from ingestd.config.load import load
+
+    place = file or next((place for place in DEFAULT_PLACES if place.is_file()), None)
+    return load(place) if place is not None else None
+
+
+@contextmanager
+def places(given: Sequence[str], config: Path | None, source: str, most_objects: int) -> Iterator[list[Place]]:
+    """What is meant: files, `-`, all that lies in folders (hidden ones left out), and of objects under a prefix at
+    most so many (0: all), read as the configured source reads them. Raises BadParameter, `Permanent`, `Retryable`."""
+    from ingestd.cli.remote import Reach, is_url
+
+    reach = Reach(configured(config), source) if any(map(is_url, given)) else None
+    try:
+        found: list[Place] = []
+        for text in given:
+            if reach is not None and is_url(text):
+                found.extend(reach.chosen(text, most_objects))
+            else:
+                found.extend(_files(text))
+        if not found:
+            raise typer.BadParameter("there is no file in there")
+        yield list({str(place): place for place in found}.values())
+    finally:
+        if reach is not None:
+            reach.close()
+
+
+def _files(text: str) -> list[File]:
+    path = Path(text)
+    if text != STDIN and path.is_dir():
+        inside = (file for file in path.rglob("*") if file.is_file())
+        shown = (file for file in inside if not any(part[0] == "." for part in file.relative_to(path).parts))
+        return [File(str(file)) for file in sorted(shown)]
+    if text == STDIN or path.exists():
+        return [File(text)]
+    raise typer.BadParameter(f"{text}: no such file or folder")
 
 
 class Opened:
@@ -87,10 +159,7 @@ def _records(block: Any) -> Iterator[Record]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Opened]:
-    """The file, or stdin for `-`."""
-    if path == STDIN:
-        yield Opened(sys.stdin.buffer)
-        return
-    with path.open("rb") as stream:
+def opened(place: Place) -> Iterator[Opened]:
+    """The place under reading."""
+    with place.opened() as stream:
         yield Opened(stream)
