@@ -12,8 +12,8 @@ import msgspec
 from ingestd import failpoints
 from ingestd.alerts import windows
 from ingestd.alerts.routing import Routing
-from ingestd.model import Match
-from ingestd.state import kv, outbox, row_keys
+from ingestd.model import Match, ResourceCheck
+from ingestd.state import compliance, kv, outbox, row_keys
 from ingestd.state import windows as table
 from ingestd.state.base import State, Transaction
 from ingestd.telemetry import occurrences
@@ -58,23 +58,25 @@ class Alerts:
         self.routing = routing
         """May be replaced at a reload; alerts that are due from then on go by it."""
 
-    async def record(self, matches: Sequence[Match]) -> list[str | None]:
-        """Enter the matches and errors of a chunk, in one durable transaction.
+    async def record(self, matches: Sequence[Match], resources: Sequence[ResourceCheck] = ()) -> list[str | None]:
+        """Enter the matches and errors of a chunk, and how its resources stand, in one durable transaction.
 
         Answers the alert id of each match, in their order; None for those that create no alert. The id is that of
         the match's window, whether or not the window has reached its threshold. Recording the same matches again
         answers the same ids and changes nothing, so a caller that got `Retryable` may simply try again.
         """
         creating = [match for match in matches if match.creates_alert]
-        if not creating:
+        if not creating and not resources:
             return [None] * len(matches)
-        work = partial(
-            windows.record,
-            matches=creating,
-            now=self._clock(),
-            routing=self.routing,
-            max_per_hour=self.max_per_hour,
+        now = self._clock()
+        enter = partial(
+            windows.record, matches=creating, now=now, routing=self.routing, max_per_hour=self.max_per_hour
         )
+
+        def work(tx: Transaction) -> windows.Outcome:
+            compliance.record(tx, resources, now)
+            return enter(tx)
+
         failpoints.hit("alerts.before_transaction")
         outcome = await self._state.transact(work)
         failpoints.hit("alerts.after_transaction")
@@ -135,6 +137,10 @@ class Alerts:
             self._on_due()
         return count
 
+    async def compliance(self, limit: int = 100, **wanted: str | None) -> Sequence[compliance.Standing]:
+        """How resources stand with policies, those that changed last first; see `state.compliance.standings`."""
+        return await self._state.read(lambda tx: compliance.standings(tx, limit=limit, **wanted))
+
     # --- retention ---
 
     async def sweep(self, retention_secs: float = 30 * DAY_SECS) -> None:
@@ -146,7 +152,8 @@ class Alerts:
         await self._sweep_keys(kv.calls_after, kv.forget_calls, int(old // DAY_SECS))
         quiet = now - QUIET_DAYS * DAY_SECS
         windows_step = partial(table.sweep_windows, quiet_before=quiet, alerts_before=old, limit=_SWEEP_ROWS)
-        for step in (windows_step, partial(kv.sweep_items, now=now, limit=_SWEEP_ROWS)):
+        resources_step = partial(compliance.sweep, before=old, limit=_SWEEP_ROWS)
+        for step in (windows_step, resources_step, partial(kv.sweep_items, now=now, limit=_SWEEP_ROWS)):
             while await self._state.transact(step):
                 pass
 

@@ -28,6 +28,7 @@ def columns(root: Root) -> dict[str, tuple[Column, ...]]:
 
     With a mistake in the schemas there are none: what was written can be asked all the same.
     """
+    from ingestd.schemas import resources
     from ingestd.schemas.registry import Registry
 
     try:
@@ -35,7 +36,7 @@ def columns(root: Root) -> dict[str, tuple[Column, ...]]:
     except ConfigError as error:
         output.note(f"the schemas are wrong, so only tables with data are known: {error.problems[0]}")
         return {}
-    return {name: registry.columns(name) for name in registry.names}
+    return {resources.LOG_TYPE: resources.COLUMNS, **{name: registry.columns(name) for name in registry.names}}
 
 
 def detection_problems(root: Root, known: Collection[str] | None) -> tuple[list[Problem], list[Problem]]:
@@ -51,3 +52,18 @@ def detection_problems(root: Root, known: Collection[str] | None) -> tuple[list[
     except ConfigError as error:
         return error.problems, []
     return [], loaded.warnings
+
+
+def folder_problems(paths: tuple[str, ...], root: Root) -> tuple[int, list[Problem], list[Problem]]:
+    """Of folders of detections: how many there are, what is wrong with them, enabled or not, and what may be. Of the
+    configuration only the schemas are asked."""
+    from ingestd.detections import idle
+    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.options import Options
+
+    options = Options(
+        paths=paths, include_disabled=True, keep_tests=True, known_log_types=tuple(sorted(log_types(root)))
+    )
+    with redirect_stdout(sys.stderr):
+        loaded = DetectionSet.examine(options)
+    return len(loaded.detections), loaded.problems, [*loaded.warnings, *idle.find(loaded, paths)]

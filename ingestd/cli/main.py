@@ -16,6 +16,7 @@ import typer
 from ingestd.cli import (
     alerts,
     backfill,
+    compliance,
     config_schema,
     debug,
     doctor,
@@ -62,6 +63,7 @@ app.command("infer-schema")(infer_schema.command)
 app.command("backfill")(backfill.command)
 app.command("query")(query.command)
 app.command("alerts")(alerts.command)
+app.command("compliance")(compliance.command)
 app.command("rejects")(rejects.command)
 app.command("print-config")(print_config.command)
 app.command("config-schema")(config_schema.command)

@@ -102,7 +102,8 @@ class RouteConfig(Model):
     log_types: tuple[str, ...] = ()
     """Candidates for each record. Empty: every known log type is tried, which costs more."""
     resource_types: tuple[str, ...] = ()
-    """Set instead of `log_types` when the records are snapshots of resources, for policies."""
+    """Set instead of `log_types` when the records are snapshots of resources, for policies: names of resource types,
+    or patterns with `*`. A record says its own in `ResourceType`."""
     framing: Annotated[
         FramingConfig, BeforeValidator(_framing_by_name, json_schema_input_type=str | FramingConfig)
     ] = FramingConfig()
@@ -111,6 +112,12 @@ class RouteConfig(Model):
     """Records and events that are not wanted, beside those that the source itself does not want."""
     keep_unknown: bool | None = None
     """Whether fields that no schema declares stay in the event. Not set: as the schema says."""
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> RouteConfig:
+        if self.log_types and self.resource_types:
+            raise ValueError("records are either logs or resources: set log_types or resource_types, not both")
+        return self
 
     def to_route(self, filters: FiltersConfig | None = None) -> model.Route:
         """The same as the noun that crosses the process boundary, with the source's own `filters`."""

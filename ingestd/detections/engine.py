@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
+import orjson
 
 from ingestd.detections import failure, returns
 from ingestd.detections.event import PantherEvent
@@ -15,7 +16,7 @@ from ingestd.detections.routing import Plan, analyse_all
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.watch import Watch
 from ingestd.errors import RuleTimeout
-from ingestd.model import Match
+from ingestd.model import Match, ResourceCheck, Verdict
 
 Routing = Literal["on", "off", "verify"]
 _NOTHING: frozenset[str] = frozenset()
@@ -66,22 +67,46 @@ class Engine:
         runnables = plan.runnables if careful else plan.candidates(view)
         return self._evaluate(runnables, view, event, log_type, skip) if runnables else []
 
-    def check(self, resource: dict[str, Any], resource_type: str, skip: frozenset[str] = _NOTHING) -> list[Match]:
-        """Policies that a resource snapshot violates, and error matches; otherwise as `evaluate`. A match's
-        `log_type` is the resource type and its `resource` the resource's id."""
-        if resource_type not in self._policies:
+    def check(self, event: dict[str, Any], skip: frozenset[str] = _NOTHING) -> tuple[list[Match], ResourceCheck]:
+        """Policies that a resource violates, error matches, and what each policy said; otherwise as `evaluate`.
+
+        `event` has the snapshot under `resource`, beside `resource_id` and `resource_type`. A match's `log_type` is
+        the resource type. Each policy gets a copy of the snapshot: it is a plain dict, which a policy may change.
+        """
+        resource_type, resource_id = event["resource_type"], event["resource_id"]
+        policies = self._policies.get(resource_type)
+        if policies is None:
             if len(self._policies) >= _MAX_PLANS:
                 self._policies.clear()
-            self._policies[resource_type] = self.detections.for_resource_type(resource_type)
-        name = (
-            resource.get("ResourceId") or resource.get("Arn") or resource.get("Id") or resource.get("p_row_id") or ""
+            policies = self._policies[resource_type] = self.detections.for_resource_type(resource_type)
+        snapshot = orjson.dumps(event["resource"]) if policies else b""
+        matches = [
+            self._of_resource(match, resource_id)
+            for item in policies
+            for match in self._evaluate((item,), orjson.loads(snapshot), event, resource_type, skip)
+        ]
+        verdicts: dict[str, Verdict] = {
+            item.id: "error" if item.id in skip or item.id in self.suspended else "pass" for item in policies
+        }
+        for match in matches:
+            verdicts[match.detection_id] = "fail" if match.kind == "policy" else "error"
+        row_id = event["p_row_id"]
+        checked = ResourceCheck(
+            resource_id=resource_id, resource_type=resource_type, row_id=row_id, verdicts=verdicts
         )
-        matches = self._evaluate(self._policies[resource_type], resource, resource, resource_type, skip)
-        return [msgspec.structs.replace(match, resource=str(name)) for match in matches]
+        return matches, checked
 
-    def policies_for(self, resource_type: str) -> tuple[str, ...]:
-        """Ids of the policies that `check` applies: those of them that give no match are complied with."""
-        return tuple(item.id for item in self.detections.for_resource_type(resource_type))
+    def _of_resource(self, match: Match, resource_id: str) -> Match:
+        """A policy's match or error, with its resource: each makes an alert of its own unless the policy objects."""
+        fields: dict[str, str] = {"resource": resource_id}
+        if match.kind == "policy":
+            functions = self.detections.runnables[match.detection_id].functions
+            if "dedup" not in functions:
+                fields["dedup"] = returns.limited(resource_id)
+            if "alert_context" not in functions:
+                described = {"resource_id": resource_id, "resource_type": match.log_type}
+                fields["context"] = returns.context(match.detection_id, described)
+        return msgspec.structs.replace(match, **fields)
 
     def killed(self, detection_id: str, event: dict[str, Any], log_type: str) -> Match | None:
         """The error match for a rule that took a worker down on this event; None for an id not loaded."""

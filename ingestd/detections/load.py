@@ -96,6 +96,11 @@ class DetectionSet:
             if not item.detection.log_types or resource_type in item.detection.log_types
         )
 
+    @property
+    def policies(self) -> list[str]:
+        """Ids of the enabled policies."""
+        return [item.id for item in self._running("policy")]
+
     def _running(self, kind: str) -> Iterable[Runnable]:
         for name in sorted(self.runnables):
             runnable = self.runnables[name]
@@ -308,13 +313,12 @@ class _Load:
         known = self.options.known_log_types
         if known is None or detection.kind != "rule":
             return
+        never = detection.enabled and not any(name in known for name in detection.log_types)
         for index, name in enumerate(detection.log_types):
             if name not in known:
-                self.set.warnings.append(
-                    item.problem(
-                        f"no schema for log type {name!r}", "LogTypes", index, hint=did_you_mean(name, known)
-                    )
-                )
+                message = f"{'never runs: ' if never else ''}no schema for log type {name!r}"
+                hint = did_you_mean(name, known)
+                self.set.warnings.append(item.problem(message, "LogTypes", index, hint=hint))
 
     def _check_names(self, by_id: dict[str, Item]) -> None:
         """Ids in packs and in the configuration that name nothing."""

@@ -152,7 +152,7 @@ class Session:
         """Renew `p_parse_time`: for each record it would cost as much as decoding it."""
         now = self._clock()
         self._stale = now + _CLOCK_SECS
-        self._parse_time = _text_of(now)
+        self._parse_time = text_of(now)
         for fields in self._constants.values():
             fields["p_parse_time"] = self._parse_time
 
@@ -335,5 +335,6 @@ def _reasons(refused: list[str]) -> str:
     return text if len(text) <= _MOST_DETAIL else f"{text[:_MOST_DETAIL]}… ({len(refused)} log types)"
 
 
-def _text_of(now: float) -> str:
+def text_of(now: float) -> str:
+    """`p_parse_time`: seconds since the epoch as text, in UTC."""
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S.%f000")

@@ -7,7 +7,7 @@ with SQLite's name `BLOB` for bytes.
 
 from __future__ import annotations
 
-from ingestd.state import batches, files, instances, kv, listings, messages, objects, outbox, windows
+from ingestd.state import batches, compliance, files, instances, kv, listings, messages, objects, outbox, windows
 
 Step = tuple[str, ...]
 
@@ -15,4 +15,5 @@ STEPS: tuple[Step, ...] = (
     instances.TABLES + objects.TABLES + batches.TABLES + messages.TABLES + files.TABLES,  # 1: ledger and files
     windows.TABLES + outbox.TABLES + kv.TABLES,  # 2: alerts and rules' keys
     listings.TABLES,  # 3: how far backfills have come
+    compliance.TABLES,  # 4: how resources stand with policies
 )

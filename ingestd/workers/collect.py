@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from ingestd.model import ChunkResult, Match, ObjectTask, RecordCount, row_id, row_id_prefix
+from ingestd.model import ChunkResult, Match, ObjectTask, RecordCount, ResourceCheck, row_id, row_id_prefix
 from ingestd.workers.contracts import Event, Stages
 from ingestd.workers.reading import Outcome, Reading
 from ingestd.workers.settings import ChildSettings
@@ -25,6 +25,7 @@ class Collector:
         self._stage_shares = stage_shares
         self._touched: dict[int, Reading] = {}
         self._matches: list[Match] = []
+        self._resources: list[ResourceCheck] = []
         self._missed: dict[tuple[int, str], Event] = {}
         """(task, log type) → first event that suspended detections did not see."""
         self._cpu = time.process_time()
@@ -52,6 +53,10 @@ class Collector:
         for match in matches:
             self.builder.add_match(len(self._matches), match, event)
             self._matches.append(match)
+
+    def add_resource(self, checked: ResourceCheck) -> None:
+        """What the policies say of a resource."""
+        self._resources.append(checked)
 
     def add_missed(self, reading: Reading, event: Event) -> None:
         """An event was evaluated while detections are suspended."""
@@ -92,6 +97,7 @@ class Collector:
             tables=self.builder.take(),
             spans=tuple(span for reading in readings for span in reading.take_spans()),
             matches=tuple(self._matches),
+            resources=tuple(self._resources),
             counts=_counts(readings),
             rule_timeouts=self._stages.engine.take_timeouts(),
             cpu_seconds=cpu - before,
@@ -101,6 +107,7 @@ class Collector:
         self._cpu = cpu
         self._touched.clear()
         self._matches.clear()
+        self._resources.clear()
         self.newest.clear()
         return result
 

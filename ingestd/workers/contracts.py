@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ingestd.decode.block import Block
-from ingestd.model import Match, ObjectTask, TableBatch
+from ingestd.model import Match, ObjectTask, ResourceCheck, TableBatch
 
 Event = dict[str, Any]
 """A normalised event with its `p_` fields."""
@@ -85,6 +85,7 @@ class Engine(Protocol):
     def suspended(self) -> set[str]: ...
     def take_timeouts(self) -> dict[str, int]: ...
     def evaluate(self, event: Event, log_type: str, skip: frozenset[str] = ...) -> list[Match]: ...
+    def check(self, event: Event, skip: frozenset[str] = ...) -> tuple[list[Match], ResourceCheck]: ...
 
 
 class Builder(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +14,10 @@ from ingestd.decode import Limits, ObjectDecoder
 from ingestd.detections import DetectionSet, Engine, Options, Watch, kv, secrets
 from ingestd.errors import ConfigError, Problem
 from ingestd.lake.batch import BatchBuilder
-from ingestd.model import Match, ObjectTask
+from ingestd.model import Column, Match, ObjectTask
+from ingestd.schemas import resources
 from ingestd.schemas.registry import Registry
+from ingestd.schemas.resources import ResourceSession
 from ingestd.schemas.session import Session, SessionInfo
 from ingestd.workers import contracts
 from ingestd.workers.contracts import Ask, Event, Stages
@@ -43,7 +46,7 @@ def build(spec: CodeSpec) -> Stages:
         plain, filters = plain_session(task), task.route.filters
         return FilteredSession(plain, compiled(filters)) if filters.raw or filters.events else plain
 
-    def plain_session(task: ObjectTask) -> Session:
+    def plain_session(task: ObjectTask) -> Session | ResourceSession:
         info = SessionInfo(
             identity=task.identity,
             source_id=task.source,
@@ -51,15 +54,22 @@ def build(spec: CodeSpec) -> Stages:
             origin=task.origin,
             keep_unknown=spec.keep_unknown if task.route.keep_unknown is None else task.route.keep_unknown,
         )
+        if task.route.resource_types:
+            return ResourceSession(task.route.resource_types, info)
         return registry.classifier(task.route.log_types).session(info)
+
+    def rules_of(log_type: str) -> list[str]:
+        if log_type == resources.LOG_TYPE:
+            return detections.policies
+        return [runnable.id for runnable in detections.for_log_type(log_type)]
 
     return Stages(
         decoder=decoder,
         session=session,
         engine=engine,
         watch=watch,
-        builder=lambda: BatchBuilder(registry.columns),
-        rules_of=lambda log_type: [runnable.id for runnable in detections.for_log_type(log_type)],
+        builder=lambda: BatchBuilder(partial(_columns, registry)),
+        rules_of=rules_of,
         failed=lambda rule, event, kind, detail: _failed(detections, rule, event, kind, detail),
         connect=_connect,
         reject_payload_bytes=spec.reject_payload_bytes,
@@ -82,6 +92,10 @@ def _registry(spec: CodeSpec) -> Registry:
     return registry
 
 
+def _columns(registry: Registry, log_type: str) -> tuple[Column, ...]:
+    return resources.COLUMNS if log_type == resources.LOG_TYPE else registry.columns(log_type)
+
+
 def _load(load: Callable[[], T], problems: list[Problem]) -> T | None:
     try:
         return load()
@@ -92,7 +106,8 @@ def _load(load: Callable[[], T], problems: list[Problem]) -> T | None:
 
 def _failed(detections: DetectionSet, rule: str, event: Event, kind: str, detail: str) -> Match:
     runnable = detections.runnables[rule]
-    return runnable.plain_error(event, event["p_log_type"], dedup=kind, title=f"{rule}: {kind}", text=detail)
+    log_type = event["resource_type"] if runnable.detection.kind == "policy" else event["p_log_type"]
+    return runnable.plain_error(event, log_type, dedup=kind, title=f"{rule}: {kind}", text=detail)
 
 
 def _connect(ask: Ask | None) -> None:

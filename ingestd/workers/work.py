@@ -232,6 +232,9 @@ class Work:
                 self._carefully(reading, block, first, end)
             elif reading.is_marked(first):
                 self._one(reading, block, first)
+            elif reading.task.route.resource_types:
+                for ordinal in range(first, end):
+                    self._one(reading, block, ordinal)
             else:
                 self._records(reading, block, first, end)
             if self._collector.full or self.due:
@@ -330,7 +333,11 @@ class Work:
         self.row_id = event["p_row_id"]
         skip = reading.skip_calls.get(ordinal, frozenset())
         words[PHASE] = Phase.DETECT
-        matches = stages.engine.evaluate(event, log_type, skip)
+        if reading.task.route.resource_types:
+            matches, checked = stages.engine.check(event, skip)
+            collector.add_resource(checked)
+        else:
+            matches = stages.engine.evaluate(event, log_type, skip)
         words[PHASE] = Phase.BUILD
         collector.builder.add_event(event)
         reading.ok[log_type] = reading.ok.get(log_type, 0) + 1

@@ -413,3 +413,70 @@ def test_standard_fields_in_rules(fork: Fork, event: Json) -> None:
     fork.item("data_models/m.yml", model | {"Filename": "m.py", "Mappings": mappings})
     code = functions(title="return event.udm('actor_user') + event.udm('first_role') + event.udm_path('first_role')")
     assert run(fork, event, code).title == "ANAanauser.name"
+
+
+# --- policies -----------------------------------------------------------------------------------------------
+
+
+def _snapshot(**resource: Any) -> Json:
+    return {
+        "resource_id": "r-1",
+        "resource_type": "T",
+        "resource": resource,
+        "p_row_id": "row",
+        "p_event_time": "2026-01-02 03:04:05",
+        "p_log_type": "Ingestd.Resource",
+    }
+
+
+def _policy(fork: Fork, name: str, code: str, **keys: Any) -> None:
+    fork.rule(name, code, AnalysisType="policy", ResourceTypes=["T"], **keys)
+
+
+def test_every_policy_says_what_it_thinks_of_a_resource(fork: Fork) -> None:
+    """Those that say False match, those that fail are errors, each with the resource; all verdicts are told."""
+    _policy(fork, "Fails", "def policy(resource):\n    return resource['on']\n")
+    _policy(fork, "Passes", "def policy(resource):\n    return not resource['on']\n")
+    _policy(fork, "Raises", "def policy(resource):\n    return resource['gone']\n")
+    _policy(fork, "Odd", "def policy(resource):\n    return None\n")
+    fork.rule("Elsewhere", YES.replace("rule", "policy"), AnalysisType="policy", ResourceTypes=["U"])
+    matches, checked = fork.engine().check(_snapshot(on=False))
+    assert [(m.kind, m.detection_id, m.resource, m.log_type, m.row_id) for m in matches] == [
+        ("policy", "Fails", "r-1", "T", "row"),
+        ("error", "Odd", "r-1", "T", "row"),
+        ("error", "Raises", "r-1", "T", "row"),
+    ]
+    assert checked.verdicts == {"Fails": "fail", "Passes": "pass", "Raises": "error", "Odd": "error"}
+    assert (checked.resource_id, checked.resource_type, checked.row_id) == ("r-1", "T", "row")
+
+
+def test_a_policy_gets_a_plain_copy_of_the_snapshot(fork: Fork) -> None:
+    """What it changes reaches neither another policy nor the row."""
+    _policy(
+        fork, "Changes", "def policy(resource):\n    resource['tags'].clear()\n    return type(resource) is dict\n"
+    )
+    _policy(fork, "Reads", "def policy(resource):\n    return resource['tags'] == ['a']\n")
+    event = _snapshot(tags=["a"])
+    assert fork.engine().check(event)[0] == []
+    assert event["resource"] == {"tags": ["a"]}
+
+
+def test_a_policy_alerts_per_resource_unless_it_says_otherwise(fork: Fork) -> None:
+    """The resource is in dedup string and context where the policy has no function for them."""
+    no = "def policy(resource):\n    return False\n"
+    _policy(fork, "Plain", no + "def title(resource):\n    return 'the same for all'\n")
+    _policy(fork, "Says", no + "def dedup(resource):\n    return 'd'\ndef alert_context(resource):\n    return {}\n")
+    plain, says = fork.engine().check(_snapshot())[0]
+    assert (plain.dedup, json.loads(plain.context)) == ("r-1", {"resource_id": "r-1", "resource_type": "T"})
+    assert (says.dedup, says.context) == ("d", "{}")
+
+
+def test_policies_that_do_not_run_have_no_opinion(fork: Fork) -> None:
+    """Suspended and skipped ones: neither compliant nor violated."""
+    for name in ("A", "B"):
+        _policy(fork, name, "def policy(resource):\n    return False\n")
+    engine = fork.engine()
+    engine.suspended.add("A")
+    matches, checked = engine.check(_snapshot(), frozenset({"B"}))
+    assert matches == []
+    assert checked.verdicts == {"A": "error", "B": "error"}
