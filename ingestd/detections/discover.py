@@ -40,6 +40,11 @@ def read_items(
     return items, problems
 
 
+def yaml_files(paths: tuple[str, ...]) -> list[Path]:
+    """The files that `read_items` looks at."""
+    return _files(paths, [])
+
+
 def _is_ignored(file: Path, ignore: tuple[str, ...]) -> bool:
     return any(file == Path(name).resolve() or fnmatch(str(file), name) for name in ignore)
 

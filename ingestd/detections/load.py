@@ -13,7 +13,7 @@ from ingestd.detections.correlation import Correlation
 from ingestd.detections.correlation_format import CorrelationError
 from ingestd.detections.datamodels import DataModel
 from ingestd.detections.discover import read_items
-from ingestd.detections.items import Item, did_you_mean
+from ingestd.detections.items import ID_KEYS, Item, did_you_mean
 from ingestd.detections.modules import CodeError, Helpers, load_file
 from ingestd.detections.options import Options, Override
 from ingestd.detections.runnable import Runnable
@@ -147,7 +147,8 @@ class _Load:
         for item in items:
             first = by_id.setdefault(item.id, item)
             if first is not item:
-                self.problems.append(item.problem(f"the id {item.id!r} is taken by {first.file}"))
+                message = f"the id {item.id!r} is taken by {first.file}"
+                self.problems.append(item.problem(message, ID_KEYS[item.kind]))
         return by_id
 
     def _digest(self, items: list[Item]) -> None:

@@ -1,0 +1,84 @@
+"""Detections that would never run, though somebody wrote them to run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ingestd.detections.discover import yaml_files
+from ingestd.detections.items import ID_KEYS
+from ingestd.detections.load import DetectionSet
+from ingestd.detections.spec import Detection
+from ingestd.errors import Problem
+
+_ITEM = re.compile(rb"^(?:%s)\s*:" % b"|".join(sorted({key.encode() for key in ID_KEYS.values()})), re.MULTILINE)
+_TYPE = re.compile(rb"^[\"']?AnalysisType[\"']?\s*:", re.MULTILINE)
+_DECIDES = re.compile(rb"^def (?:rule|policy)\(", re.MULTILINE)
+
+
+def find(detections: DetectionSet, paths: tuple[str, ...]) -> list[Problem]:
+    """What in a set, loaded from `paths` with `keep_tests` and `include_disabled`, has no chance to run: each with
+    its file and line. Log types that nobody knows are the loader's to tell."""
+    found = [problem for name in detections.ids for problem in _idle(detections, name)]
+    return [*found, *_without_type(paths), *_unnamed_code(detections)]
+
+
+def _idle(detections: DetectionSet, name: str) -> Iterator[Problem]:
+    detection = detections.detections[name]
+    item = detections.items.get(name)
+    if item is None or not detection.enabled:
+        return
+    if detection.kind == "rule" and not detection.log_types:
+        yield item.problem("never runs: it names no log type", "LogTypes")
+    elif detection.kind == "scheduled_rule" and detection.log_types:
+        reasons = [_query(detections, query) for query in detection.log_types]
+        if all(reasons):
+            yield item.problem(f"never runs: {'; '.join(reasons)}", "ScheduledQueries")
+    elif detection.kind == "correlation_rule":
+        for reason in _steps(detections, detection):
+            yield item.problem(f"never finds anything: {reason}", "Detection")
+
+
+def _query(detections: DetectionSet, name: str) -> str:
+    """Why a query does not run; empty if it does."""
+    query = detections.items.get(name)
+    if query is None or query.kind not in ("scheduled_query", "saved_query"):
+        return f"there is no query {name!r}"
+    if query.kind == "saved_query":
+        return f"the query {name!r} is saved only, and has no schedule"
+    return "" if query.data.get("Enabled") is True else f"the query {name!r} is not enabled"
+
+
+def _steps(detections: DetectionSet, detection: Detection) -> Iterator[str]:
+    for correlation in detections.correlations.get(detection.id, ()):
+        for step in correlation.steps:
+            waited = detections.detections.get(step.detection_id)
+            if waited is not None and not waited.enabled and not step.absent:
+                yield f"step {step.id!r} waits for {waited.id!r}, which is not enabled"
+
+
+def _without_type(paths: tuple[str, ...]) -> Iterator[Problem]:
+    """Files that look like items and say no AnalysisType, so that nobody reads them."""
+    for file in yaml_files(paths):
+        try:
+            text = file.read_bytes()
+        except OSError:
+            continue  # told by whoever loads it
+        looks = _ITEM.search(text)
+        if looks and not _TYPE.search(text):
+            line = text.count(b"\n", 0, looks.start()) + 1
+            yield Problem("is passed over: it has no AnalysisType", file=str(file), line=line)
+
+
+def _unnamed_code(detections: DetectionSet) -> Iterator[Problem]:
+    """Python beside detections that looks like one, and that no YAML names."""
+    named = {Path(str(module.__file__)) for module in detections.loaded_modules}
+    named |= {item.file.parent / str(item.data.get("Filename")) for item in detections.items.values()}
+    folders = {Path(detection.file).parent for detection in detections.detections.values()}
+    for folder in sorted(folders):
+        for file in sorted(folder.glob("*.py")):
+            decides = _DECIDES.search(file.read_bytes()) if file not in named else None
+            if decides:
+                line = file.read_bytes().count(b"\n", 0, decides.start()) + 1
+                yield Problem("never runs: no YAML names this file", file=str(file), line=line)
