@@ -152,11 +152,14 @@ class Daemon:
         shared = Shared(ledger=ledger, pool=self._pool, writer=self._writer)
         self._fleet = Fleet(shared, state, self._health, self._build)
         turns: list[tuple[Callable[[], Awaitable[None]], float]] = [
-            (self._look_around, LOOK_AROUND_SECS),
             (partial(self._forget_old, ledger), SWEEP_SECS),
             (partial(self._show_health, ledger), GAUGE_SECS),
             (self._fleet.show_depths, DEPTH_SECS),
         ]
+        self._looking_around = asyncio.create_task(
+            for_ever(self._writer.recover, "daemon", every_secs=LOOK_AROUND_SECS), name="look around"
+        )
+        closing.push_async_callback(_cancelled, self._looking_around)
         for turn, every_secs in turns:
             self._beside(for_ever(turn, "daemon", every_secs=every_secs), "housekeeping", closing)
         stalled = stall.Stall(self._health, in_hand=lambda: bool(self._fleet.reading) or self._writer.is_committing)
@@ -196,10 +199,6 @@ class Daemon:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
-
-    async def _look_around(self) -> None:
-        """Finish what dead daemons left."""
-        await self._writer.recover()
 
     async def _forget_old(self, ledger: Ledger) -> None:
         """Forget what is older than the retention."""
@@ -321,6 +320,7 @@ class Daemon:
         given_back = await self._fleet.end_all(SHARE_FOR_SOURCES * seconds)
         if given_back:
             occurrences.drain_incomplete(given_back, deadline_secs=seconds)
+        await _cancelled(self._looking_around)  # it publishes with the writer's threads
         await self._writer.close(max(1.0, ends - time.monotonic()))  # before the workers: one may wait for the lake
         left = max(1.0, ends - time.monotonic())
         await self._delivery.drain(ONCE_ALERTS_SECS if once and not self._stop.is_set() else left)

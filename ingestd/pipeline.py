@@ -30,6 +30,7 @@ from ingestd.telemetry import occurrences
 from ingestd.telemetry.health import Component, Health
 
 RECEIVE_WAIT_SECS = 1.0
+RECEIVE_ATTEMPTS_ONCE = 5
 """How long an empty queue is waited on before what was read so far is committed."""
 LONGEST_BACK_OFF_SECS = 300.0
 FINISHED_REASONS = frozenset({"not_found"})
@@ -70,6 +71,8 @@ class Pipeline:
         self._holding = Holding(source, self._room.set)
         self._reading_limit = reading_limit
         self._reading: set[asyncio.Task[None]] = set()
+        self._failed_receives = 0
+        """In a row."""
         self._stopping = asyncio.Event()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._beside: list[asyncio.Task[None]] = []
@@ -81,7 +84,7 @@ class Pipeline:
         """Receive and deliver until stopped; leases are kept and messages acknowledged beside."""
         self._beside = self._holding.tasks()
         while not self._stopping.is_set():
-            received = await self._receive(wait_secs=0.0 if once else RECEIVE_WAIT_SECS)
+            received = await self._receive(once=once)
             fresh = self._holding.take(received or [])
             if self._stopping.is_set():
                 await asyncio.gather(*(self._holding.give_back(delivery, 0.0, "drain") for delivery in fresh))
@@ -95,8 +98,9 @@ class Pipeline:
             if once and not await self._some_delivered():
                 break
 
-    async def _receive(self, wait_secs: float) -> list[Delivery] | None:
-        """As many messages as can be read soon; waits while that is none. None when the source could not be asked."""
+    async def _receive(self, *, once: bool) -> list[Delivery] | None:
+        """As many messages as can be read soon; waits while that is none. None when the source could not be asked:
+        it is asked again for ever, or a few times where somebody waits for the end."""
         while (room := self._room_for_messages()) <= 0 and not self._stopping.is_set():
             if len(self._holding) >= self._config.max_held:
                 self._shared.writer.request_commit("held")
@@ -105,14 +109,18 @@ class Pipeline:
         if self._stopping.is_set():
             return None
         try:
-            received = await self.source.receive(room, wait_secs)
+            received = await self.source.receive(room, 0.0 if once else RECEIVE_WAIT_SECS)
         except Retryable as error:
             self._component.failing(error)
+            self._failed_receives += 1
+            if once and self._failed_receives == RECEIVE_ATTEMPTS_ONCE:
+                raise Permanent(str(error), reason="unavailable") from error
             pause = error.retry_after or RECEIVE_WAIT_SECS
             occurrences.receive_failed(self.source.name, error, in_secs=pause)
             await _within(pause, self._stopping)
             return None
         self._component.ok()
+        self._failed_receives = 0
         return received
 
     async def _some_delivered(self) -> bool:
@@ -283,7 +291,7 @@ class Pipeline:
 async def _within(seconds: float, event: asyncio.Event) -> None:
     """Wait for the event, but no longer than that."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):  # before Python 3.12, wait_for can lose a cancellation
+        async with asyncio.timeout(seconds):
             await event.wait()
 
 

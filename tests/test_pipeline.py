@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ingestd import pipeline
 from ingestd.alerts.recorder import Alerts
 from ingestd.alerts.routing import Routing
+from ingestd.errors import Permanent
 from ingestd.holding import Holding
 from ingestd.lake.files import LocalFiles
 from ingestd.lake.writer import Writer, WriterSettings
@@ -191,6 +193,16 @@ async def test_a_source_that_cannot_be_asked_for_a_moment_is_not_taken_for_empty
     path.source.fail_next["receive"] = 1
     await _drained(path.pipeline())
     assert await path.events() == Counter(["a"])
+
+
+async def test_a_source_that_cannot_be_asked_at_all_fails_a_run_that_is_to_end(
+    path: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run --once` does not wait for ever, and does not take it for empty either."""
+    monkeypatch.setattr(pipeline, "RECEIVE_WAIT_SECS", 0.01)
+    path.source.fail_next["receive"] = 1_000
+    with pytest.raises(Permanent):
+        await _drained(path.pipeline())
 
 
 async def test_acknowledging_is_repeated_until_it_succeeds(path: House) -> None:

@@ -86,6 +86,10 @@ class FolderWatch:
             self._without_inotify(error.strerror)
         self._walk_from("")
 
+    def look_again(self) -> None:
+        """Walk all of it, and watch what is not watched: the folder is another one now."""
+        self._walk_from("")
+
     def _walk_from(self, folder: str) -> None:
         """Queue a walk; each folder is watched before it is listed, so that nothing falls between."""
         self._walks.append(_Walk(walk(self._root, folder, self._watch_folder), is_full=not folder))

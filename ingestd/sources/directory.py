@@ -76,6 +76,7 @@ class DirectorySource(Source):
             clock=clock,
         )
         self._started = False
+        self._was_missing = False
         self._held: dict[str, tuple[Delivery, Signature]] = {}
         self._changed_while_held: set[str] = set()
         self._delayed: list[tuple[float, str]] = []
@@ -96,6 +97,7 @@ class DirectorySource(Source):
     async def receive(self, limit: int, wait_secs: float) -> list[Delivery]:
         """See `Source`. With `wait_secs` 0, waits for files that were given back, and once for those that are
         settling: the answer is empty only when nothing is there but files that somebody is writing."""
+        await self._look_for_the_folder()
         if not self._started:
             self._watch.start()
             self._started = True
@@ -111,6 +113,15 @@ class DirectorySource(Source):
             elif remaining <= 0 or (not wait_secs and not self._watch.settling and not self._watch.busy):
                 return []
             await self._until_something(remaining)
+
+    async def _look_for_the_folder(self) -> None:
+        """Raises `Retryable` while it is not there; once it is (again), all of it is walked."""
+        if not await asyncio.to_thread(os.path.isdir, self._root):
+            self._was_missing = True
+            raise Retryable(f"there is no folder {self._root}: make or mount it, or correct sources.{self.name}.path")
+        if self._was_missing and self._started:
+            self._watch.look_again()
+        self._was_missing = False
 
     async def _until_something(self, at_most: float) -> None:
         due = min(self._watch.seconds_to_next(), self._delayed[0][0] - self._clock() if self._delayed else at_most)

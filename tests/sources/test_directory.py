@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -287,6 +288,24 @@ async def test_files_are_not_lost_when_the_state_cannot_be_asked(
         with pytest.raises(Retryable):
             await source.receive(10, 0.001)
     assert _paths(await source.receive(10, 0.001)) == ["a.log"]
+    await source.close()
+
+
+async def test_a_folder_that_is_not_there_is_an_error_until_it_is(
+    inbox: Path, state: MemoryState, clock: Clock
+) -> None:
+    """Not made yet, or taken away while it was watched: it is not taken for empty, and then read whole."""
+    shutil.rmtree(inbox)
+    source = _source(inbox, state, clock)
+    for round_number in range(2):
+        with pytest.raises(Retryable, match="there is no folder"):
+            await source.receive(10, 0.001)
+        os.mkdir(inbox)
+        (inbox / f"{round_number}.log").write_text("a")
+        received = await _all(source, clock)
+        assert _paths(received) == [f"{round_number}.log"]
+        await source.ack(received)
+        shutil.rmtree(inbox)
     await source.close()
 
 
