@@ -20,14 +20,14 @@ def actor(event):
         return arn.rpartition(":")[2]
     for field in ("userName", "invokedBy", "principalId", "type"):
         if name := event.deep_get("userIdentity", field):
-            return str(name)
+            return named(name)
     return "<unknown>"
 
 
 def principal(event):
     """Whose permissions were used: the role of a session, whatever the session is called, or the user."""
     role = event.deep_get("userIdentity", "sessionContext", "sessionIssuer", "arn")
-    return str(role or event.deep_get("userIdentity", "arn") or actor(event))
+    return named(role or event.deep_get("userIdentity", "arn") or actor(event))
 
 
 def account(event):

@@ -40,7 +40,7 @@ def initiator(event):
     for kind, fields in (("user", ("userPrincipalName", "id")), ("app", ("displayName", "appId"))):
         for one in mappings(by.get(kind)):
             if found := next(filter(None, (one.get(field) for field in fields)), None):
-                return str(found)
+                return named(found)
     return named(event.get("identity"))
 
 
@@ -52,7 +52,7 @@ def changed(event, name):
 def targets(event):
     """What was changed, by the names it is known by."""
     found = mappings(event.deep_get("properties", "targetResources"))
-    return [str(one.get("userPrincipalName") or one.get("displayName") or one.get("id")) for one in found]
+    return [named(one.get("userPrincipalName") or one.get("displayName") or one.get("id")) for one in found]
 
 
 def new_values(event):
@@ -66,7 +66,7 @@ def new_values(event):
 
 def caller(event):
     """Who called Azure's management."""
-    claims = event.deep_get("identity", "claims") or {}
+    claims = document(event.deep_get("identity", "claims"))
     return named(next(filter(None, (claims.get(name) for name in _CLAIMS)), event.get("caller")))
 
 

@@ -44,8 +44,8 @@ def number(value):
 
 
 def named(value):
-    """A text to show: `<unknown>` for nothing."""
-    return str(value) if value not in (None, "") else "<unknown>"
+    """A text to show: `<unknown>` for nothing, and for what is not the name of anything."""
+    return str(value) if isinstance(value, (str, int, float)) and value != "" else "<unknown>"
 
 
 def last(path):

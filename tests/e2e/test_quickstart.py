@@ -19,7 +19,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_SECS = 90.0
-FIRST_ALERTS = 6
+FIRST_ALERTS = 10
 ON_A_TERMINAL = """
 import os, sys
 os.open(sys.argv[1], os.O_RDWR)  # the first terminal that the leader of a session opens is its own

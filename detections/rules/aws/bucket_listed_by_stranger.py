@@ -1,3 +1,6 @@
+from ingestd_values import named
+
+
 def rule(event):
     if event.get("operation") != "REST.GET.BUCKET" or event.get("requester"):
         return False
@@ -5,11 +8,11 @@ def rule(event):
 
 
 def title(event):
-    return f"Somebody without a name listed bucket {event.get('bucket')}"
+    return f"Somebody without a name listed bucket {named(event.get('bucket'))}"
 
 
 def dedup(event):
-    return str(event.get("bucket"))
+    return named(event.get("bucket"))
 
 
 def alert_context(event):

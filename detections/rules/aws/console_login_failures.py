@@ -9,7 +9,7 @@ def rule(event):
 
 
 def title(event):
-    return f"Many failed console sign-ins from {event.get('sourceIPAddress')}"
+    return f"Many failed console sign-ins from {named(event.get('sourceIPAddress'))}"
 
 
 def dedup(event):

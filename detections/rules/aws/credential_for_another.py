@@ -1,4 +1,5 @@
 from ingestd_aws import account, actor, asked, context, succeeded
+from ingestd_values import named
 
 WHAT = {
     "CreateAccessKey": "an access key",
@@ -14,11 +15,11 @@ def rule(event):
 
 
 def title(event):
-    return f"{actor(event)} made {WHAT[event.get('eventName')]} for user {asked(event, 'userName')}"
+    return f"{actor(event)} made {WHAT[event.get('eventName')]} for user {named(asked(event, 'userName'))}"
 
 
 def dedup(event):
-    return f"{account(event)}:{asked(event, 'userName')}"
+    return f"{account(event)}:{named(asked(event, 'userName'))}"
 
 
 def alert_context(event):

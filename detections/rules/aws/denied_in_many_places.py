@@ -1,4 +1,5 @@
 from ingestd_aws import DENIED, account, actor, context, is_service, principal
+from ingestd_values import named
 
 
 def rule(event):
@@ -6,7 +7,7 @@ def rule(event):
 
 
 def unique(event):
-    return f"{event.get('eventSource')}:{event.get('eventName')}"
+    return f"{named(event.get('eventSource'))}:{event.get('eventName')}"
 
 
 def title(event):

@@ -10,11 +10,11 @@ def rule(event):
 
 def title(event):
     who = event.get("requester").rpartition("/")[2]
-    return f"{who} read from bucket {event.get('bucket')} as {GLOBAL_ADMIN_ROLE}"
+    return f"{who} read from bucket {named(event.get('bucket'))} as {GLOBAL_ADMIN_ROLE}"
 
 
 def dedup(event):
-    return f"{event.get('bucket')}:{event.get('requester')}"
+    return f"{named(event.get('bucket'))}:{event.get('requester')}"
 
 
 def alert_context(event):

@@ -15,7 +15,7 @@ def _is_sample(event):
 
 
 def title(event):
-    return f"GuardDuty: {event.get('title') or event.get('type')} in account {event.get('accountId')}"
+    return f"GuardDuty: {named(event.get('title') or event.get('type'))} in account {event.get('accountId')}"
 
 
 def severity(event):

@@ -1,5 +1,5 @@
 from ingestd_aws import account, actor, asked, context, succeeded
-from ingestd_values import last
+from ingestd_values import last, named
 
 NAMES = {"DeactivateMFADevice", "DeleteVirtualMFADevice"}
 
@@ -9,7 +9,7 @@ def rule(event):
 
 
 def _whose(event):
-    return str(asked(event, "userName") or last(asked(event, "serialNumber")))
+    return named(asked(event, "userName") or last(asked(event, "serialNumber")))
 
 
 def title(event):

@@ -1,5 +1,5 @@
 from ingestd_aws import account, actor, asked, context, is_service, principal, succeeded
-from ingestd_values import texts
+from ingestd_values import named, texts
 
 NAMES = {"GetParameter", "GetParameters", "GetParametersByPath", "GetParameterHistory"}
 
@@ -12,7 +12,7 @@ def rule(event):
 
 def unique(event):
     names = [*texts(asked(event, "name")), *texts(asked(event, "names")), *texts(asked(event, "path"))]
-    return ",".join(names) or str(event.get("eventID"))
+    return ",".join(names) or named(event.get("eventID"))
 
 
 def title(event):

@@ -1,4 +1,5 @@
 from ingestd_aws import account, actor, asked, context, succeeded
+from ingestd_values import named
 
 DELETED = {"DeleteBucketPublicAccessBlock", "DeleteAccountPublicAccessBlock"}
 CHANGED = {"PutBucketPublicAccessBlock", "PutAccountPublicAccessBlock"}
@@ -18,7 +19,8 @@ def _is_off(event, name):
 
 
 def _what(event):
-    return asked(event, "bucketName") or f"account {account(event)}"
+    bucket = asked(event, "bucketName")
+    return named(bucket) if bucket else f"account {account(event)}"
 
 
 def title(event):
@@ -30,7 +32,7 @@ def severity(event):
 
 
 def dedup(event):
-    return str(_what(event))
+    return _what(event)
 
 
 def alert_context(event):

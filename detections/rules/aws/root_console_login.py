@@ -1,4 +1,5 @@
 from ingestd_aws import account, context
+from ingestd_values import named
 
 
 def rule(event):
@@ -10,7 +11,7 @@ def rule(event):
 
 
 def title(event):
-    return f"Root user of account {account(event)} signed in from {event.get('sourceIPAddress')}"
+    return f"Root user of account {account(event)} signed in from {named(event.get('sourceIPAddress'))}"
 
 
 def severity(event):

@@ -1,4 +1,5 @@
 from ingestd_aws import account, context, is_service, succeeded
+from ingestd_values import named
 
 
 def rule(event):
@@ -8,7 +9,7 @@ def rule(event):
 
 
 def title(event):
-    return f"Root user of account {account(event)} called {event.get('eventName')}"
+    return f"Root user of account {account(event)} called {named(event.get('eventName'))}"
 
 
 def severity(event):
@@ -16,7 +17,7 @@ def severity(event):
 
 
 def dedup(event):
-    return f"{account(event)}:{event.get('eventName')}"
+    return f"{account(event)}:{named(event.get('eventName'))}"
 
 
 def alert_context(event):

@@ -1,4 +1,5 @@
 from ingestd_aws import account, actor, asked, context, is_service, principal, succeeded
+from ingestd_values import named, texts
 
 SEVERAL = "BatchGetSecretValue"
 
@@ -10,7 +11,8 @@ def rule(event):
 
 
 def unique(event):
-    return str(asked(event, "secretId") or asked(event, "secretIdList") or event.get("eventID"))
+    names = [*texts(asked(event, "secretId")), *texts(asked(event, "secretIdList"))]
+    return ",".join(names) or named(event.get("eventID"))
 
 
 def title(event):

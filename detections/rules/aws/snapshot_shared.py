@@ -21,7 +21,7 @@ def _shared_with(event):
         *mappings(asked(event, "createVolumePermission", "add", "items")),
         *mappings(asked(event, "launchPermission", "add", "items")),
     ]
-    names = [str(one.get("group") or one.get("userId")) for one in added if one.get("group") or one.get("userId")]
+    names = texts([one.get("group") or one.get("userId") for one in added])
     return [*names, *texts(asked(event, "valuesToAdd"))]
 
 

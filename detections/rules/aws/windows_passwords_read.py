@@ -1,4 +1,5 @@
 from ingestd_aws import account, actor, asked, context, principal
+from ingestd_values import named
 
 
 def rule(event):
@@ -6,7 +7,7 @@ def rule(event):
 
 
 def unique(event):
-    return str(asked(event, "instanceId"))
+    return named(asked(event, "instanceId"))
 
 
 def title(event):

@@ -9,7 +9,7 @@ def rule(event):
 
 
 def title(event):
-    return f"Many failed sign-ins of {user(event)}, lately from {address(event)}"
+    return f"Many failed sign-ins of {user(event)}, first from {address(event)}"
 
 
 def dedup(event):

@@ -1,5 +1,5 @@
 from ingestd_gcp import actor, context, resource, succeeded
-from ingestd_values import mappings
+from ingestd_values import mappings, named
 
 
 def rule(event):
@@ -12,7 +12,7 @@ def _removed(event):
     """The records that are no longer made: service and kind; exemptions with whom they are for."""
     deltas = mappings(event.deep_get("protoPayload", "serviceData", "policyDelta", "auditConfigDeltas"))
     return [
-        " ".join(str(one[key]) for key in ("service", "logType", "exemptedMember") if one.get(key))
+        " ".join(named(one[key]) for key in ("service", "logType", "exemptedMember") if one.get(key))
         for one in deltas
         if (one.get("action") == "REMOVE") != bool(one.get("exemptedMember"))
     ]

@@ -1,6 +1,6 @@
 from ingestd_gcp import actor, asked, context, resource, succeeded
 from ingestd_network import EVERYWHERE, exposed_by_text
-from ingestd_values import last, mappings, texts
+from ingestd_values import last, listed, mappings, texts
 
 METHODS = ("compute.firewalls.insert", "compute.firewalls.patch", "compute.firewalls.update")
 
@@ -22,7 +22,7 @@ def _opened(event):
         if str(allowed.get("IPProtocol")).lower() == "all":
             return ["every port"]
         if str(allowed.get("IPProtocol")).lower() in ("tcp", "6"):
-            found += [name for ports in allowed.get("ports") or ["*"] for name in exposed_by_text(ports)]
+            found += [name for ports in listed(allowed.get("ports")) or ["*"] for name in exposed_by_text(ports)]
     return list(dict.fromkeys(found))
 
 

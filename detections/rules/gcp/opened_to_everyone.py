@@ -1,4 +1,5 @@
 from ingestd_gcp import actor, added, context, resource, succeeded
+from ingestd_values import named
 
 EVERYONE = {"allAuthenticatedUsers", "allUsers"}
 
@@ -10,7 +11,7 @@ def rule(event):
 
 
 def _opened(event):
-    return [str(one.get("role")) for one in added(event) if str(one.get("member")) in EVERYONE]
+    return [named(one.get("role")) for one in added(event) if named(one.get("member")) in EVERYONE]
 
 
 def title(event):

@@ -1,4 +1,5 @@
 from ingestd_gcp import actor, added, context, resource, succeeded
+from ingestd_values import named
 
 ROLES = {
     "roles/iam.organizationRoleAdmin",
@@ -18,7 +19,9 @@ def rule(event):
 
 def _granted(event):
     """Role and member of what was granted, as text."""
-    return [f"{one.get('role')} to {one.get('member')}" for one in added(event) if str(one.get("role")) in ROLES]
+    return [
+        f"{one.get('role')} to {named(one.get('member'))}" for one in added(event) if named(one.get("role")) in ROLES
+    ]
 
 
 def title(event):

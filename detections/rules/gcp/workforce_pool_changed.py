@@ -1,5 +1,5 @@
 from ingestd_gcp import actor, asked, context, method, resource, succeeded, where
-from ingestd_values import last
+from ingestd_values import last, named
 
 SERVICE = "google.iam.admin.v1.WorkforcePools."
 CHANGES = {
@@ -19,7 +19,7 @@ def _pool(event):
     path = asked(event, "workforcePool", "name") or asked(event, "parent") or resource(event)
     if "workforcePools/" in str(path):
         return str(path).partition("workforcePools/")[2].partition("/")[0]
-    return str(asked(event, "workforcePoolId") or last(path))
+    return named(asked(event, "workforcePoolId") or last(path))
 
 
 def _organisation(event):

@@ -12,7 +12,9 @@ def rule(event):
 
 
 def title(event):
-    return f"{event.get('actor')} {ACTIONS[event.get('action')]} {event.get('repo')}"
+    return (
+        f"{named(event.get('actor'))} {ACTIONS[event.get('action')]} {named(event.get('repo') or event.get('org'))}"
+    )
 
 
 def severity(event):

@@ -10,7 +10,7 @@ def rule(event):
 
 
 def title(event):
-    return f"{event.get('actor')} made {event.get('user')} an owner of {event.get('org')}"
+    return f"{named(event.get('actor'))} made {named(event.get('user'))} an owner of {named(event.get('org'))}"
 
 
 def dedup(event):

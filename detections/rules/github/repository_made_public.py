@@ -10,7 +10,7 @@ def rule(event):
 
 
 def title(event):
-    return f"{event.get('actor')} made the repository {event.get('repo')} public"
+    return f"{named(event.get('actor'))} made the repository {named(event.get('repo'))} public"
 
 
 def dedup(event):

@@ -14,7 +14,7 @@ def rule(event):
 
 
 def title(event):
-    return f"Somebody without a name was let into the cluster: {event.get('verb')} {_path(event)}"
+    return f"Somebody without a name was let into the cluster: {named(event.get('verb'))} {_path(event)}"
 
 
 def _path(event):

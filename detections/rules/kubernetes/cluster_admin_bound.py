@@ -14,7 +14,7 @@ def rule(event):
 
 def _subjects(event):
     found = mappings(event.deep_get("requestObject", "subjects"))
-    return [f"{one.get('kind')} {one.get('name')}" for one in found]
+    return [f"{named(one.get('kind'))} {named(one.get('name'))}" for one in found]
 
 
 def _who(event):
@@ -26,7 +26,7 @@ def title(event):
 
 
 def dedup(event):
-    return f"{_who(event)}:{event.deep_get('objectRef', 'name')}"
+    return f"{_who(event)}:{named(event.deep_get('objectRef', 'name'))}"
 
 
 def alert_context(event):

@@ -38,7 +38,7 @@ def title(event):
 
 
 def dedup(event):
-    return f"{event.deep_get('objectRef', 'namespace')}:{_who(event)}"
+    return f"{named(event.deep_get('objectRef', 'namespace'))}:{_who(event)}"
 
 
 def alert_context(event):

@@ -1,4 +1,5 @@
 from ingestd_panoptica import came_back, context, finding, note_resolved, severity_of, subject
+from ingestd_values import named
 
 
 def rule(event):
@@ -9,7 +10,7 @@ def rule(event):
 
 
 def title(event):
-    return f"Panoptica's finding {event.get('alert_id')} on {subject(event)} is back after it was resolved"
+    return f"Panoptica's finding {named(event.get('alert_id'))} on {subject(event)} is back after it was resolved"
 
 
 def severity(event):
