@@ -38,7 +38,7 @@ from ingestd.rule_calls import RuleCalls, RuleSecrets
 from ingestd.state.base import State
 from ingestd.state.kv import RuleStore
 from ingestd.state.sqlite import SqliteState
-from ingestd.telemetry import catalogue, health, http, logs, loop, notify, occurrences, stall, summary
+from ingestd.telemetry import catalogue, drift, health, http, logs, loop, notify, occurrences, stall, summary
 from ingestd.workers.pool import Pool
 
 EXIT_OK = 0
@@ -60,9 +60,7 @@ ONCE_ALERTS_SECS = 60.0
 Loader = Callable[[Path], Root]
 
 
-def run(
-    file: Path, *, once: bool = False, load: Loader = assembly.load_checked, build: Builder = configured
-) -> int:
+def run(file: Path, *, once: bool = False, load: Loader = assembly.load_checked, build: Builder = configured) -> int:
     """Run the daemon on this configuration until it is told to stop; the exit code. `load` reads the configuration,
     at a reload too; `build` makes the sources.
 
@@ -178,7 +176,8 @@ class Daemon:
         closing.push_async_callback(server.close)
 
     def _status(self) -> dict[str, Any]:
-        return {"sources": self._fleet.facts()} if hasattr(self, "_fleet") else {}
+        sources = {"sources": self._fleet.facts()} if hasattr(self, "_fleet") else {}
+        return {**sources, "drift": drift.SEEN.as_json()}
 
     def _beside(self, work: Coroutine[Any, Any, None], name: str, closing: AsyncExitStack) -> None:
         """Run a task until `closing`; should it end before, that is a mistake of ours and told."""

@@ -245,6 +245,17 @@ class RecordCount(msgspec.Struct, frozen=True, kw_only=True):
     records: int
 
 
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """Where records of a log type are not as its schema says. Their rows are kept."""
+
+    log_type: str
+    kind: Literal["unknown_field", "unexpected_value", "unfit_value"]
+    """A field that the schema does not have; a value that it does not expect; one that did not fit its column."""
+    path: str
+    """Dotted, `[]` in the place of indexes. Empty where only the number is known."""
+    records: int
+
+
 class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a child returns for a run of records, perhaps of several small objects. Atomic: all its rows join
     one batch, and all its matches enter the alert state in one transaction."""
@@ -255,6 +266,7 @@ class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
     resources: tuple[ResourceCheck, ...] = ()
     """Of snapshots of resources, in the order in which they were read."""
     counts: tuple[RecordCount, ...] = ()
+    drift: tuple[Drift, ...] = ()
     rule_timeouts: dict[str, int] = {}
     cpu_seconds: float = 0.0
     stage_seconds: dict[str, float] = {}

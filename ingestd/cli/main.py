@@ -30,6 +30,7 @@ from ingestd.cli import (
     query,
     rejects,
     run,
+    schema_diff,
     test,
     validate,
     version,
@@ -61,6 +62,7 @@ app.add_typer(packs.app, name="packs")
 app.command("parse")(parse.command)
 app.command("infer-schema")(infer_schema.command)
 app.command("backfill")(backfill.command)
+app.command("schema-diff")(schema_diff.command)
 app.command("query")(query.command)
 app.command("alerts")(alerts.command)
 app.command("compliance")(compliance.command)

@@ -75,11 +75,7 @@ class LogType:
             found = {**self.unexpected(event), **found}
         if found:
             event["p_unexpected"] = found
-            self.strays.count(_flagged(path) for path in found)
-
-
-def _flagged(path: str) -> str:
-    return f"{path} (unexpected)"
+            self.strays.count_unexpected(found)
 
 
 def _made(field: spec.Field) -> bool:

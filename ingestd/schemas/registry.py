@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ingestd.errors import ConfigError, Problem
-from ingestd.model import Column
+from ingestd.model import Column, Drift
 from ingestd.schemas import spec
 from ingestd.schemas.classifier import Classifier
 from ingestd.schemas.load import load_schemas
@@ -115,13 +115,14 @@ class Registry:
         """Log types that can be told from their records."""
         return [name for name in self.names if name not in self._passthrough]
 
-    def take_drift(self) -> dict[str, dict[str, int]]:
-        """Unknown fields since the last call: log type → path → records that had it."""
-        drift = {}
+    def take_drift(self) -> list[Drift]:
+        """Unknown fields and unexpected values since the last call."""
+        drift = []
         for name, kind in self._types.items():
-            if kind.strays.counts:
-                drift[name] = dict(kind.strays.counts)
-                kind.strays.counts.clear()
+            for what, counts in kind.strays.take():
+                drift += [
+                    Drift(log_type=name, kind=what, path=path, records=records) for path, records in counts.items()
+                ]
         return drift
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from ingestd.schemas import coerce, spec
 from ingestd.schemas.transliterate import column_name
@@ -17,8 +17,11 @@ from ingestd.schemas.transliterate import column_name
 _MOST_PATHS = 1000
 """Paths whose values are gathered one by one; what is beyond goes together under `…`."""
 _MOST_COUNTED = 500
+"""Paths counted between two reports; records with others are not counted."""
 _LONGEST_PATH = 200
 _INDEX = re.compile(r"\[\d+\]")
+
+DriftKind = Literal["unknown_field", "unexpected_value"]
 
 
 def respell(box: dict[str, Any], names: dict[str, str]) -> None:
@@ -33,12 +36,13 @@ def respell(box: dict[str, Any], names: dict[str, str]) -> None:
 class Strays:
     """Called with the event after its declared fields are done."""
 
-    __slots__ = ("_root", "counts", "met")
+    __slots__ = ("_has_fields", "_root", "_unexpected", "_unknown", "met")
 
     def __init__(self, schema: spec.Schema) -> None:
         self._root = _Level(schema.fields)
-        self.counts: dict[str, int] = {}
-        """Records per path (array indexes left out) since someone last emptied it, for reports of drift."""
+        self._has_fields = bool(schema.fields)
+        self._unknown: dict[str, int] = {}
+        self._unexpected: dict[str, int] = {}
         self.met: list[str] | None = None
         """While it is a list, paths go there instead of being counted: the record may yet be another's."""
 
@@ -62,12 +66,30 @@ class Strays:
             self._root.drop(event)
 
     def count(self, paths: Iterable[str]) -> None:
-        """Count the unknown fields of one record."""
-        counts = self.counts
-        for path in paths:
-            general = _INDEX.sub("[]", path[:_LONGEST_PATH])
-            if general in counts or len(counts) < _MOST_COUNTED:
-                counts[general] = counts.get(general, 0) + 1
+        """Count the unknown fields of one record. To a schema without fields none is news."""
+        if self._has_fields:
+            _count(self._unknown, paths)
+
+    def count_unexpected(self, paths: Iterable[str]) -> None:
+        """Count the unexpected values of one record."""
+        _count(self._unexpected, paths)
+
+    def take(self) -> list[tuple[DriftKind, dict[str, int]]]:
+        """Per kind: path (array indexes left out) → records since the last call."""
+        taken: list[tuple[DriftKind, dict[str, int]]] = []
+        if self._unknown:
+            taken.append(("unknown_field", self._unknown))
+            self._unknown = {}
+        if self._unexpected:
+            taken.append(("unexpected_value", self._unexpected))
+            self._unexpected = {}
+        return taken
+
+
+def _count(counts: dict[str, int], paths: Iterable[str]) -> None:
+    for general in {_INDEX.sub("[]", path[:_LONGEST_PATH]) for path in paths}:
+        if general in counts or len(counts) < _MOST_COUNTED:
+            counts[general] = counts.get(general, 0) + 1
 
 
 class _Level:

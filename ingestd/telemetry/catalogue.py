@@ -122,6 +122,7 @@ OBJECT_DURATION = _histogram("object_seconds", "Time from opening an object to t
 # --- records
 RECORDS = _counter("records_total", "Records, by how they came out.", source=OPEN, log_type=OPEN, outcome=RecordOutcome)
 DISCARDED = _counter("discarded_records_total", "Records that are not rows of their log type's table; all but the intended are in the table rejects.", reason=Literal["unclassified", "invalid", "filtered"], intentional=Literal["true", "false"])
+SCHEMA_DRIFT = _counter("schema_drift_total", "Fields and values that are not as the schema says, in records; their rows are kept.", log_type=OPEN, kind=Literal["unknown_field", "unexpected_value", "unfit_value"])
 EVENT_DELAY = _histogram("event_delay_seconds", "Age of the newest event of each returned chunk, by its event time.", DELAYS, log_type=OPEN)
 LAST_EVENT = _gauge("last_event_timestamp_seconds", "Newest event time seen.", log_type=OPEN)
 # --- detections

@@ -16,6 +16,7 @@ import structlog
 from ingestd.errors import ConfigError, Overloaded, Permanent, Problem, Retryable, Superseded
 from ingestd.model import ChunkResult, Delivery, ObjectDone, Severity
 from ingestd.telemetry import catalogue as metrics
+from ingestd.telemetry import drift as drifts
 from ingestd.telemetry.catalogue import ErrorType, RestartReason, Stage
 
 _log = structlog.stdlib.get_logger("ingestd")
@@ -217,6 +218,10 @@ def chunk_returned(result: ChunkResult) -> None:
         if count.outcome in {"unclassified", "invalid", "filtered"}:
             intended = "true" if count.outcome == "filtered" else "false"
             metrics.DISCARDED.labels(reason=count.outcome, intentional=intended).inc(records)
+    for drift in result.drift:
+        metrics.SCHEMA_DRIFT.labels(log_type=drift.log_type, kind=drift.kind).inc(drift.records)
+        if drifts.SEEN.note(drift):
+            _log.info("schema drift", kind=drift.kind, log_type=drift.log_type, path=drift.path)
     for match in result.matches:
         by_kind = metrics.DETECTION_ERRORS if match.kind == "error" else metrics.DETECTION_MATCHES
         by_kind.labels(rule=match.detection_id).inc()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from ingestd.model import ChunkResult, Match, ObjectTask, RecordCount, ResourceCheck, row_id, row_id_prefix
+from ingestd.model import ChunkResult, Drift, Match, ObjectTask, RecordCount, ResourceCheck, row_id, row_id_prefix
 from ingestd.workers.contracts import Event, Stages
 from ingestd.workers.reading import Outcome, Reading
 from ingestd.workers.settings import ChildSettings
@@ -99,6 +99,7 @@ class Collector:
             matches=tuple(self._matches),
             resources=tuple(self._resources),
             counts=_counts(readings),
+            drift=self._drift(),
             rule_timeouts=self._stages.engine.take_timeouts(),
             cpu_seconds=cpu - before,
             stage_seconds={stage: share * (cpu - before) for stage, share in self._stage_shares().items()},
@@ -110,6 +111,15 @@ class Collector:
         self._resources.clear()
         self.newest.clear()
         return result
+
+    def _drift(self) -> tuple[Drift, ...]:
+        """Call it once the tables are taken."""
+        misfits, self.builder.misfits = self.builder.misfits, {}
+        unfit = (
+            Drift(log_type=log_type, kind="unfit_value", path="", records=values)
+            for log_type, values in misfits.items()
+        )
+        return (*self._stages.take_drift(), *unfit)
 
     def _report_missed(self) -> None:
         """One error for each suspended detection, object and log type, saying which records it did not see."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ingestd.decode.block import Block
-from ingestd.model import Match, ObjectTask, ResourceCheck, TableBatch
+from ingestd.model import Drift, Match, ObjectTask, ResourceCheck, TableBatch
 
 Event = dict[str, Any]
 """A normalised event with its `p_` fields."""
@@ -93,6 +93,7 @@ class Builder(Protocol):
 
     rows: int
     bytes: int
+    misfits: dict[str, int]
 
     def add_event(self, event: Event, size: int = ...) -> None: ...
     def add_match(self, index: int, match: Match, event: Event) -> None: ...
@@ -127,6 +128,8 @@ class Stages(msgspec.Struct, frozen=True, kw_only=True):
     failed: Callable[[str, Event, str, str], Match]
     """`(rule, event, error class, detail)` → the error of a detection that could not be evaluated on an event."""
     enrich: Callable[[Event], None] | None = None
+    take_drift: Callable[[], Iterable[Drift]] = tuple
+    """Where records were not as their schema says, since the last call."""
     connect: Callable[[Ask | None], None] = lambda _ask: None
     """Has the detections' requests for state and secrets answered by the function given."""
     reject_payload_bytes: int = 65_536

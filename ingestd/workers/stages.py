@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from ingestd.decode import Limits, ObjectDecoder
-from ingestd.detections import DetectionSet, Engine, Options, Watch, kv, secrets
+from ingestd.detections import DetectionSet, Engine, Options, Watch, kv, lookups, secrets
+from ingestd.enrichment.tables import Tables, TableSpec
 from ingestd.errors import ConfigError, Problem
 from ingestd.lake.batch import BatchBuilder
 from ingestd.model import Column, Match, ObjectTask
@@ -38,6 +39,8 @@ def build(spec: CodeSpec) -> Stages:
     limits = msgspec.convert(spec.limits, Limits)
     watch = Watch()
     engine = Engine(detections, watch)
+    tables = _tables(spec, detections, registry)
+    lookups.connect(tables.lookup)
 
     def decoder(task: ObjectTask) -> ObjectDecoder:
         return ObjectDecoder(task.route.framing, limits, first_ordinal=task.first_ordinal, offset=task.offset)
@@ -71,11 +74,15 @@ def build(spec: CodeSpec) -> Stages:
         builder=lambda: BatchBuilder(partial(_columns, registry)),
         rules_of=rules_of,
         failed=lambda rule, event, kind, detail: _failed(detections, rule, event, kind, detail),
+        take_drift=registry.take_drift,
+        enrich=tables.enrich if len(tables) else None,
         connect=_connect,
         reject_payload_bytes=spec.reject_payload_bytes,
         description={
             "detections": len(detections.runnables),
             "log_types": len(registry.names),
+            "lookup_tables": len(tables),
+            **({"lookup_tables_left_out": tables.why_left_out()} if tables.left_out else {}),
             "version": detections.version,
             "seconds": time.monotonic() - started,
         },
@@ -90,6 +97,22 @@ def _registry(spec: CodeSpec) -> Registry:
         for name in classifier.names:
             registry.columns(name)
     return registry
+
+
+def _tables(spec: CodeSpec, detections: DetectionSet, registry: Registry) -> Tables:
+    specs = [
+        TableSpec(**{name: getattr(table, name) for name in TableSpec.__struct_fields__})
+        for table in detections.lookup_tables.values()
+    ]
+    folders = [Path(folder) for folder in spec.table_folders]
+    return Tables.load(specs, folders, spec.table_bytes, partial(_kinds, registry))
+
+
+def _kinds(registry: Registry, schema: str) -> dict[str, str]:
+    """Field → kind, of a schema that describes a table's rows; nothing of one that is not known."""
+    if schema not in registry.names:
+        return {}
+    return {field.name: field.value.kind for field in registry.schema(schema).fields}
 
 
 def _columns(registry: Registry, log_type: str) -> tuple[Column, ...]:

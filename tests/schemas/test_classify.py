@@ -147,4 +147,4 @@ def test_look_alikes_are_told_apart_below_the_top() -> None:
     found = [session.read(b'{"id": "1", "body": {"%s": "x"}}' % key, 0) for key in (b"aaa", b"bbb", b"ccc")]
     names = [event["p_log_type"] for event in found if isinstance(event, dict)]
     assert names == ["Custom.Aaa", "Custom.Bbb", "Custom.Aaa"]
-    assert [kind.strays.counts for kind in classifier.jsons] == [{"body.ccc": 1}, {}]
+    assert [kind.strays.take() for kind in classifier.jsons] == [[("unknown_field", {"body.ccc": 1})], []]
