@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import cache
@@ -132,17 +133,32 @@ class Clients:
     async def credentials(self) -> Any:
         """The SDK's credentials as they are now (`access_key`, `secret_key`, `token`), renewed when it is time.
         Raises `Retryable` when there are none."""
-        await self.get("s3")
+        from botocore.exceptions import NoCredentialsError
+
+        if self._session is None:
+            await self.get("s3")
         try:
             found = await self._session.get_credentials()
+            if found is None:
+                raise NoCredentialsError
             return await found.get_frozen_credentials()
         except Exception as error:
             raise failure(error, "sts:AssumeRole", "the AWS credentials") from error
 
     async def has_own_authority(self) -> bool:
         """Whether servers are trusted by a file of certificates of one's own (`AWS_CA_BUNDLE`, `ca_bundle`)."""
-        await self.get("s3")
-        return bool(self._session.get_config_variable("ca_bundle"))
+        return bool(await self._authority())
+
+    async def tls(self) -> ssl.SSLContext | None:
+        """How servers are trusted, where that is by certificates of one's own; None otherwise."""
+        file = await self._authority()
+        return ssl.create_default_context(cafile=file) if file else None
+
+    async def _authority(self) -> str | None:
+        if self._session is None:
+            await self.get("s3")
+        found: str | None = self._session.get_config_variable("ca_bundle")
+        return found
 
     async def close(self) -> None:
         """Idempotent."""

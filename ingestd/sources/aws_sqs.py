@@ -18,6 +18,7 @@ import msgspec
 from pydantic import Field
 
 from ingestd.cloud import aws
+from ingestd.cloud.aws_json import JsonCalls
 from ingestd.config.aws import AwsConfig
 from ingestd.config.models import Seconds, SourceConfig
 from ingestd.errors import IngestdError, Permanent, Retryable
@@ -42,6 +43,12 @@ GONE = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNot
 """Answers about a receipt that say: no longer yours."""
 FEWEST_RECEIVES = 50
 """Kills, drains and lost leases use up receives too: a queue that gives up earlier sets good messages aside."""
+OFTEN = {
+    "receive_message": "ReceiveMessage",
+    "delete_message_batch": "DeleteMessageBatch",
+    "change_message_visibility_batch": "ChangeMessageVisibilityBatch",
+}
+"""Calls that are worth making without the SDK."""
 _REGION = re.compile(r"https?://(?:sqs\.([a-z0-9-]+)\.|([a-z0-9-]+)\.queue\.)")
 
 Queue = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
@@ -61,8 +68,8 @@ class Config(SourceConfig, AwsConfig):
     requester_pays: bool = False
     """Whether we pay for reading from buckets that ask their readers to."""
     reader: Literal["fast", "sdk"] = "fast"
-    """How objects are read: `fast` by obstore, which costs a sixth for small ones and leaves to the SDK what
-    it is not made for; `sdk` by the SDK alone."""
+    """How messages are received and objects read. `fast` costs a fifth of what `sdk` does where objects are small: by
+    obstore, and without the SDK's machinery, which is left what is not usual."""
 
     def account(self) -> aws.Account:
         """As whom the queue and its objects are read."""
@@ -81,6 +88,7 @@ class SqsSource(Source):
         self._config = config
         self._clock = clock
         self._clients = aws.Clients(config.account())
+        self._often = JsonCalls(self._clients, "sqs", "AmazonSQS") if config.reader == "fast" else None
         self._receivers = 1
         self._given_back_until = 0.0
         self._calls = asyncio.Semaphore(CALLS)
@@ -275,6 +283,8 @@ class SqsSource(Source):
 
     async def close(self) -> None:
         """See `Source`."""
+        if self._often is not None:
+            await self._often.close()
         await self._clients.close()
 
     @property
@@ -288,13 +298,14 @@ class SqsSource(Source):
 
     async def _call(self, operation: str, action: str, **request: Any) -> dict[str, Any]:
         """One request about the queue, or the queue in `QueueUrl`. Raises `Retryable` or `Permanent`."""
-        client = await self._clients.get("sqs")
+        request = {"QueueUrl": self._config.queue_url, **request}
         try:
-            answer: dict[str, Any] = await getattr(client, operation)(
-                **{"QueueUrl": self._config.queue_url, **request}
-            )
+            if self._often is not None and operation in OFTEN:
+                return await self._often.call(OFTEN[operation], request)
+            client = await self._clients.get("sqs")
+            answer: dict[str, Any] = await getattr(client, operation)(**request)
         except Exception as error:
-            what = f"queue {request.get('QueueUrl', self._config.queue_url)}"
+            what = f"queue {request['QueueUrl']}"
             raise _no_such_queue(error, what) or aws.failure(error, action, what) from error
         return answer
 
