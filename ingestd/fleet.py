@@ -11,6 +11,7 @@ import msgspec
 from ingestd import assembly
 from ingestd.config.models import Root
 from ingestd.errors import ConfigError, Permanent, Retryable
+from ingestd.growing import GrowingSource
 from ingestd.pipeline import Pipeline
 from ingestd.reading import Shared
 from ingestd.sources.base import Source
@@ -79,7 +80,10 @@ class Fleet:
             catalogue.expect(source=name)
             self._stores[name] = parts.stores
             shared = msgspec.structs.replace(self._shared, stores=parts.stores)
-            pipeline = Pipeline(parts.source, root.sources[name], shared, component, reading_limit=limit)
+            source = parts.source
+            if any(store.follows for store in parts.stores.values()):
+                source = GrowingSource(source, self._shared.ledger)
+            pipeline = Pipeline(source, root.sources[name], shared, component, reading_limit=limit)
             self._pipelines[name] = pipeline
             self._tasks[name] = asyncio.create_task(self._run(pipeline, once=once), name=f"source {name}")
 

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from ingestd.errors import BatchRefused, IngestdError, Permanent, Retryable
-from ingestd.model import BatchPlan, Growth
-from ingestd.state import batches, claims, instances, messages, objects
+from ingestd.model import BatchPlan, Growth, ObjectRef
+from ingestd.state import batches, claims, growing, instances, messages, objects
 from ingestd.state.base import State, Transaction
 from ingestd.state.claims import Claim, Wish
 from ingestd.state.instances import Instance
@@ -168,7 +168,44 @@ class Ledger:
     async def growth(self, url: str) -> Growth | None:
         """What was read last, in whole or in part, at the URL of an object claimed with `may_grow`."""
         row = await self._state.read(lambda tx: objects.newest_at(tx, _printable(url)))
-        return Growth(identity=row.identity, size=row.stored_bytes) if row and row.stored_bytes else None
+        if row is None or not row.stored_bytes:
+            return None
+        is_whole = row.done and not row.tail_open and row.compression == "none"
+        return Growth(identity=row.identity, size=row.stored_bytes, records=row.total if is_whole else None)
+
+    async def follow(self, source: str, ref: ObjectRef, every_secs: float) -> None:
+        """Remember that the object grows and has to be looked at every so often, until a call with 0 says that the
+        look at hand is the last one. To be called before anything of the look is acknowledged."""
+        now = self._clock()
+        await self._state.transact(lambda tx: growing.follow(tx, source, ref, every_secs, now))
+
+    async def due(self, source: str, limit: int, hold_secs: float) -> list[growing.Due]:
+        """Objects that grow and are to be looked at now; nobody else gets them for `hold_secs`."""
+        now = self._clock()
+        return await self._state.transact(lambda tx: growing.take_due(tx, source, limit, now, now + hold_secs))
+
+    async def due_later(self, source: str, urls: Iterable[str], delay_secs: float) -> None:
+        """Put off the next look at these objects."""
+        until, wanted = self._clock() + delay_secs, list(urls)
+
+        def work(tx: Transaction) -> None:
+            for url in wanted:
+                growing.put_off(tx, source, url, until)
+
+        await self._state.transact(work)
+
+    async def looked(self, source: str, urls: Iterable[str], *, give_up: bool = False) -> None:
+        """What there was to see at these objects is committed. `give_up` ends following them whatever they do."""
+        now, wanted = self._clock(), list(urls)
+
+        def work(tx: Transaction) -> None:
+            for url in wanted:
+                if give_up:
+                    growing.drop(tx, source, url)
+                else:
+                    growing.looked(tx, source, url, now)
+
+        await self._state.transact(work)
 
     async def release(self, identity: str) -> None:
         """End the claim without a result; nothing is counted. Without a claim nothing happens. Never raises

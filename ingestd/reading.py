@@ -70,9 +70,15 @@ class Reading:
             occurrences.notice_ignored(self._source, "no_route", ref.key)
             return None
         async with await self._open(ref) as opened:
+            if opened.look_again_secs is not None:
+                await self._shared.ledger.follow(self._source, opened.ref, opened.look_again_secs)
+                if opened.size == opened.start:
+                    return None  # nothing came since the last look
             under_way = self._shared.committing.get(opened.identity)
             if under_way is not None:
                 occurrences.object_waiting(self._source, ref.url)
+                if opened.look_again_secs is not None:  # that reading may have begun before the last append
+                    raise Retryable(f"{ref.url}: is being read", retry_after=BUSY_SECS)
                 return under_way
             return await self._claim_and_read(opened, route)
 
@@ -92,13 +98,17 @@ class Reading:
 
     async def _open(self, ref: ObjectRef) -> OpenObject:
         store = self._store(ref)
-        if store.objects_grow:
+        if store.objects_grow and ref.etag is None:  # what is pinned to its content has not grown
             ref = msgspec.structs.replace(ref, growth=await self._shared.ledger.growth(ref.url))
         try:
             return await store.open(ref)
         except Superseded:
             occurrences.object_superseded(self._source, ref.url)
             return await store.open(msgspec.structs.replace(ref, etag=None, version=None, size=None))
+        except Permanent:
+            if store.follows:
+                await self._shared.ledger.follow(self._source, ref, 0.0)  # what is gone does not grow
+            raise
 
     def _store(self, ref: ObjectRef) -> Store:
         store = self._shared.stores.get(ref.store)
@@ -112,7 +122,7 @@ class Reading:
             opened.identity,
             source=self._source,
             url=opened.ref.url,
-            may_grow=self._store(opened.ref).objects_grow,
+            may_grow=opened.may_grow,
             stored_bytes=opened.size or 0,
             grown_from=opened.grown_from,
         )
@@ -135,7 +145,7 @@ class Reading:
             raise
         seconds = time.monotonic() - started
         occurrences.object_read(
-            self._source, opened.ref.url, done, compressed_bytes=opened.size or 0, seconds=seconds
+            self._source, opened.ref.url, done, compressed_bytes=(opened.size or 0) - opened.start, seconds=seconds
         )
         done = msgspec.structs.replace(done, stored_bytes=opened.size or 0)
         in_lake = self._shared.writer.finish(identity, done)
@@ -146,6 +156,7 @@ class Reading:
         if claim.framing is not None:  # a re-read has to count alike
             framing = msgspec.structs.replace(route.framing, name=claim.framing)
             route = msgspec.structs.replace(route, framing=framing)
+        growth = opened.ref.growth if opened.start else None
         return ObjectTask(
             task=next(_task_numbers),
             identity=opened.identity,
@@ -154,6 +165,8 @@ class Reading:
             origin=opened.origin,
             route=route,
             skip=claim.skip,
+            first_ordinal=growth.records or 0 if growth else 0,
+            offset=opened.start,
         )
 
     def _bytes_of(self, opened: OpenObject) -> Callable[[], AsyncIterator[bytes]]:

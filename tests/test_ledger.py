@@ -283,13 +283,13 @@ async def test_a_grown_object_goes_on_where_it_was_left(ledger: Ledger) -> None:
     assert await ledger.growth(url) is None
     await ledger.claim(old, source="inbox", url=url, may_grow=True)
     await commit(ledger, plan("b1", (old, 0, 7), finished={old: 7}))
-    assert await ledger.growth(url) == Growth(identity=old, size=700)
+    assert await ledger.growth(url) == Growth(identity=old, size=700, records=7)
     answer = await ledger.claim(new, source="inbox", url=url, may_grow=True, grown_from=old)
     assert answer.skip == ((0, 7),)
     assert answer.framing == "lines"
     await commit(ledger, plan("b2", (new, 7, 9), finished={new: 9}))
     assert (await ledger.claim(new, source="inbox", url=url)).status == "done"
-    assert await ledger.growth(url) == Growth(identity=new, size=900)
+    assert await ledger.growth(url) == Growth(identity=new, size=900, records=9)
 
 
 async def test_a_grown_object_that_was_interrupted_goes_on_too(ledger: Ledger) -> None:

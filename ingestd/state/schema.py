@@ -7,7 +7,20 @@ with SQLite's name `BLOB` for bytes.
 
 from __future__ import annotations
 
-from ingestd.state import batches, compliance, files, instances, kv, listings, messages, objects, outbox, windows
+from ingestd.state import (
+    batches,
+    compliance,
+    files,
+    growing,
+    history,
+    instances,
+    kv,
+    listings,
+    messages,
+    objects,
+    outbox,
+    windows,
+)
 
 Step = tuple[str, ...]
 
@@ -16,4 +29,6 @@ STEPS: tuple[Step, ...] = (
     windows.TABLES + outbox.TABLES + kv.TABLES,  # 2: alerts and rules' keys
     listings.TABLES,  # 3: how far backfills have come
     compliance.TABLES,  # 4: how resources stand with policies
+    history.TABLES,  # 5: what was enabled, since when
+    growing.TABLES,  # 6: objects that are still appended to
 )

@@ -119,7 +119,9 @@ class Proxy:
             url = url.extend_query(fault.query)
         async with (
             aiohttp.ClientSession(auto_decompress=False) as session,
-            session.request(seen.method, url, headers=seen.headers, data=seen.body) as answer,
+            session.request(
+                seen.method, url, headers=seen.headers, data=seen.body or None, skip_auto_headers={"Content-Type"}
+            ) as answer,
         ):
             return await _pass_on(request, answer, fault.after if isinstance(fault, Cut) else None)
 
@@ -147,7 +149,9 @@ def _refusal(seen: Seen, fault: Refuse) -> web.Response:
         error_element = f"<Error><Code>{fault.code}</Code><Message>{fault.message}</Message></Error>"
         text = f"<ErrorResponse>{error_element}</ErrorResponse>"
         return web.Response(status=fault.status, text=text, content_type="text/xml")
-    headers = {"x-amz-bucket-region": fault.region} if fault.region else {}
+    headers = {"x-ms-error-code": fault.code}  # where Azure says it
+    if fault.region:
+        headers["x-amz-bucket-region"] = fault.region
     text = S3_ERROR.format(code=fault.code, message=fault.message, region=fault.region)
     return web.Response(status=fault.status, text=text, content_type="application/xml", headers=headers)
 

@@ -1,0 +1,281 @@
+"""What only the blob store does: pins, snapshots, broken connections, and errors with their outcome."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ingestd.cloud.azure import Account
+from ingestd.errors import AttemptFailed, IngestdError, Overloaded, Permanent, Retryable, Superseded
+from ingestd.model import ObjectRef
+from ingestd.stores import azure_blob
+from ingestd.stores._azure_errors import READER
+from ingestd.stores.azure_blob import FIRST_BYTES, AzureBlobStore
+from tests.azure.proxy import Cut, Proxy, Refuse, in_front_of, operation, operations
+from tests.azure.servers import NAME, Azure
+
+DATA = bytes(range(256)) * 24_000
+
+
+@pytest.fixture
+async def proxy(azure: Azure) -> AsyncIterator[Proxy]:
+    """A proxy before the blobs."""
+    async with in_front_of(azure.blob_url.rpartition("/")[0]) as made:
+        yield made
+
+
+@pytest.fixture
+async def store(azure: Azure, proxy: Proxy) -> AsyncIterator[AzureBlobStore]:
+    """A store that reads through the proxy."""
+    made = azure_blob.build(azure.account(blobs=f"{proxy.url}/{NAME}"))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def container(azure: Azure) -> str:
+    """A container of the test's own."""
+    return azure.container()
+
+
+def reference(container: str, name: str = "a.json.gz", **fields: Any) -> ObjectRef:
+    """The blob that most tests read."""
+    return ObjectRef(store="az", bucket=NAME, key=f"{container}/{name}", **fields)
+
+
+async def read(store: AzureBlobStore, ref: ObjectRef) -> bytes:
+    """The whole blob."""
+    async with await store.open(ref) as opened:
+        return b"".join([piece async for piece in opened.chunks()])
+
+
+# --- what is read -------------------------------------------------------------------------------------------
+
+
+async def test_identity_and_origin_name_account_container_and_blob(
+    azure: Azure, store: AzureBlobStore, container: str
+) -> None:
+    """The identity has the etag of the answer; the origin is what events carry."""
+    etag = azure.put(container, "x/a b+c=ü%2B.json", b"x")
+    async with await store.open(reference(container, "x/a b+c=ü%2B.json")) as opened:
+        assert opened.identity == f"az://{NAME}/{container}/x/a b+c=ü%2B.json#{etag}"
+        assert opened.origin == {
+            "azure_account": NAME,
+            "azure_container": container,
+            "azure_blob": "x/a b+c=ü%2B.json",
+        }
+
+
+async def test_a_read_is_pinned_to_the_etag(azure: Azure, store: AzureBlobStore, container: str) -> None:
+    """What was overwritten since its notice is not read by mistake."""
+    etag = azure.put(container, "a.json.gz", b"old")
+    assert await read(store, reference(container, etag=etag)) == b"old"
+    azure.put(container, "a.json.gz", b"new")
+    with pytest.raises(Superseded):
+        await store.open(reference(container, etag=etag))
+
+
+async def test_a_snapshot_is_read_as_it_was(azure: Azure, store: AzureBlobStore, container: str) -> None:
+    """By the moment that its address names."""
+    azure.put(container, "a.json.gz", b"old")
+    snapshot = azure.blobs.get_blob_client(container, "a.json.gz").create_snapshot()["snapshot"]
+    azure.put(container, "a.json.gz", b"new")
+    assert await read(store, reference(container, version=f"snapshot={snapshot}")) == b"old"
+
+
+async def test_an_encoded_blob_comes_as_it_is_stored(azure: Azure, store: AzureBlobStore, container: str) -> None:
+    """The header `Content-Encoding` changes nothing: compression is told by the bytes."""
+    data = gzip.compress(b"x" * 100)
+    azure.put(container, "a.json.gz", data, encoding="gzip")
+    assert await read(store, reference(container)) == data
+
+
+async def test_a_small_blob_costs_one_request(
+    azure: Azure, store: AzureBlobStore, proxy: Proxy, container: str
+) -> None:
+    """Most logs are small."""
+    azure.put(container, "a.json.gz", b"x" * 1000)
+    await read(store, reference(container))
+    assert len(proxy.seen) == 1
+
+
+async def test_page_blobs_are_not_read(azure: Azure, store: AzureBlobStore, container: str) -> None:
+    """Neither when they are named nor when they are listed."""
+    azure.blobs.get_blob_client(container, "a.vhd").create_page_blob(512)
+    with pytest.raises(Permanent) as caught:
+        await store.open(reference(container, "a.vhd"))
+    assert caught.value.reason == "page_blob"
+    assert [entry async for entry in store.list_objects(NAME, f"{container}/")] == []
+
+
+async def test_a_listing_without_a_container_goes_over_all(
+    azure: Azure, store: AzureBlobStore, container: str
+) -> None:
+    """A prefix may end within a container's name; append blobs are listed unpinned."""
+    other = azure.container()
+    azure.put(container, "a", b"x")
+    azure.append(other, "b", b"x\n")
+    prefix = container.rpartition("-")[0] + "-"
+    listed = [entry.ref async for entry in store.list_objects(NAME, prefix)]
+    keys = [ref.key for ref in listed]
+    assert keys == sorted(keys)
+    assert {f"{container}/a", f"{other}/b"} <= set(keys)
+    by_key = {ref.key: store.listed_identity(ref) for ref in listed}
+    assert by_key[f"{other}/b"] is None
+    assert by_key[f"{container}/a"] is not None
+
+
+async def test_an_account_without_credentials_is_not_asked(azure: Azure, store: AzureBlobStore, proxy: Proxy) -> None:
+    """Whoever sends messages cannot have our key sent elsewhere."""
+    with pytest.raises(Permanent, match="another account") as caught:
+        await store.open(ObjectRef(store="az", bucket="evil", key="logs/a"))
+    assert caught.value.reason == "unknown_account"
+    assert proxy.seen == []
+
+
+@pytest.mark.parametrize(
+    ("account_url", "expected"),
+    [
+        ("https://q.queue.core.windows.net", "https://logs.blob.core.windows.net/"),
+        ("https://q.queue.core.usgovcloudapi.net/", "https://logs.blob.core.usgovcloudapi.net/"),
+        ("https://q.queue.core.chinacloudapi.cn", "https://logs.blob.core.chinacloudapi.cn/"),
+    ],
+)
+async def test_accounts_are_looked_for_in_the_queues_own_cloud(account_url: str, expected: str) -> None:
+    """Sovereign clouds are told by the address."""
+    store = azure_blob.build(Account(account_url=account_url, sas_token=lambda: "sv=1&sig=x"))
+    assert (await store._clients.blobs("logs")).url.startswith(expected)
+    await store.close()
+
+
+# --- broken connections -------------------------------------------------------------------------------------
+
+
+async def test_a_large_blob_is_read_in_ranges_of_one_etag(
+    azure: Azure, store: AzureBlobStore, proxy: Proxy, container: str
+) -> None:
+    """And goes on where it broke."""
+    etag = azure.put(container, "a.json.gz", DATA)
+    broken: list[str] = []
+
+    def once_each(seen: Any) -> Cut | Refuse | None:
+        ranged = seen.headers.get("x-ms-range", "")
+        if ranged in broken or ranged.startswith("bytes=0-"):
+            return None
+        broken.append(ranged)
+        return Cut(after=1000) if len(broken) % 2 else Refuse(503, "ServerBusy")
+
+    proxy.rule = once_each
+    assert await read(store, reference(container)) == DATA
+    later = [seen for seen in operations(proxy, "read") if not seen.headers["x-ms-range"].startswith("bytes=0-")]
+    assert {seen.headers.get("If-Match") for seen in later} == {f'"{etag}"'}
+    assert broken
+
+
+async def test_a_read_is_not_continued_in_other_content(azure: Azure, store: AzureBlobStore, container: str) -> None:
+    """Half of the old and half of the new is nobody's content."""
+    azure.put(container, "a.json.gz", DATA)
+    async with await store.open(reference(container)) as opened:
+        azure.put(container, "a.json.gz", DATA[::-1])
+        with pytest.raises(Superseded):
+            [piece async for piece in opened.chunks()]
+
+
+async def test_ranges_that_fail_again_and_again_end_the_read(
+    azure: Azure, store: AzureBlobStore, proxy: Proxy, container: str
+) -> None:
+    """To be tried again later, without being counted."""
+    azure.put(container, "a.json.gz", DATA)
+    proxy.rule = lambda seen: None if "bytes=0-" in seen.headers.get("x-ms-range", "") else Refuse(500)
+    with pytest.raises(Retryable, match=rf"failed at byte {FIRST_BYTES}") as caught:
+        await read(store, reference(container))
+    assert not isinstance(caught.value, AttemptFailed)
+
+
+@pytest.mark.parametrize("fault", [Refuse(503, "ServerBusy"), Refuse(500), Refuse(500, "OperationTimedOut")])
+async def test_what_fails_in_passing_is_tried_again_at_once(
+    azure: Azure, store: AzureBlobStore, proxy: Proxy, container: str, fault: Refuse
+) -> None:
+    """One bad answer does not send a message back to the queue."""
+    azure.put(container, "a.json.gz", b"x")
+    proxy.fail("s3 GET", fault)
+    assert await read(store, reference(container)) == b"x"
+    assert len(proxy.seen) == 2
+
+
+# --- each error with its outcome ----------------------------------------------------------------------------
+
+REFUSALS: list[tuple[Refuse, type[IngestdError], str, str]] = [
+    (Refuse(404, "BlobNotFound"), Permanent, "not_found", "no such blob"),
+    (Refuse(404, "ContainerNotFound"), Permanent, "no_container", "no such container"),
+    (Refuse(409, "ContainerBeingDeleted"), Permanent, "no_container", "no such container"),
+    (Refuse(412, "ConditionNotMet"), Superseded, "superseded", "overwritten"),
+    (Refuse(409, "BlobArchived"), Permanent, "archived", "rehydrate it"),
+    (Refuse(409, "BlobBeingRehydrated"), Permanent, "archived", "being rehydrated"),
+    (Refuse(409, "BlobUsesCustomerSpecifiedEncryption"), Permanent, "customer_key", "comes with each request"),
+    (Refuse(403, "AuthorizationPermissionMismatch"), AttemptFailed, "forbidden", f"the role {READER} is missing"),
+    (Refuse(403, "AuthorizationFailure"), AttemptFailed, "forbidden", "network rules"),
+    (Refuse(403, "KeyVaultEncryptionKeyNotFound"), AttemptFailed, "key_unusable", "encryption key"),
+    (Refuse(400, "InvalidUri"), Permanent, "bad_reference", "InvalidUri"),
+    (Refuse(400, "SomethingNew"), AttemptFailed, "azure_error", "SomethingNew"),
+]
+
+
+@pytest.mark.parametrize(("refusal", "kind", "reason", "text"), REFUSALS, ids=[row[0].code for row in REFUSALS])
+async def test_each_refusal_has_its_outcome(
+    store: AzureBlobStore, proxy: Proxy, refusal: Refuse, kind: type[IngestdError], reason: str, text: str
+) -> None:
+    """The class says what to do next, the text names the blob and what is missing."""
+    proxy.rule = lambda seen: refusal
+    with pytest.raises(kind, match=text) as caught:
+        await store.open(reference("logs"))
+    assert type(caught.value) is kind
+    assert getattr(caught.value, "reason") == reason  # noqa: B009 - IngestdError itself has none
+    assert f"az://{NAME}/logs/a.json.gz" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (Refuse(503, "ServerBusy"), Overloaded),
+        (Refuse(500, "InternalError"), Retryable),
+        (Refuse(403, "AuthenticationFailed"), Retryable),
+        (Refuse(401, "NoAuthenticationInformation"), Retryable),
+    ],
+    ids=lambda value: value.code if isinstance(value, Refuse) else "",
+)
+async def test_what_is_not_the_blobs_fault_is_never_counted(
+    store: AzureBlobStore, proxy: Proxy, refusal: Refuse, kind: type[Retryable]
+) -> None:
+    """A busy service or bad credentials must not set anything aside."""
+    proxy.rule = lambda seen: refusal
+    with pytest.raises(kind) as caught:
+        await store.open(reference("logs"))
+    assert type(caught.value) is kind
+
+
+async def test_a_server_that_is_not_there_is_tried_again_later(azure: Azure) -> None:
+    """A refused connection is nobody's fault in particular."""
+    store = azure_blob.build(azure.account(blobs=f"http://127.0.0.1:9/{NAME}"))
+    with pytest.raises(Retryable):
+        await store.open(reference("logs"))
+    await store.close()
+
+
+# --- doctor -------------------------------------------------------------------------------------------------
+
+
+async def test_check_names_the_role_that_is_missing(
+    azure: Azure, store: AzureBlobStore, proxy: Proxy, container: str
+) -> None:
+    """Listing and reading are tried for themselves."""
+    azure.put(container, "a", b"x")
+    assert [check.ok for check in await store.check(NAME, f"{container}/")] == [True, True]
+    denied = Refuse(403, "AuthorizationPermissionMismatch")
+    proxy.rule = lambda seen: denied if operation(seen) == "read" else None
+    assert [check.missing_permission for check in await store.check(NAME, f"{container}/")] == ["", READER]
+    proxy.rule = lambda seen: denied
+    assert [check.missing_permission for check in await store.check(NAME, f"{container}/")] == [READER, ""]
