@@ -58,7 +58,7 @@ def code_spec(root: Root) -> CodeSpec:
     return CodeSpec(
         schema_paths=tuple(str(path) for path in root.schemas.paths),
         builtin_schemas=root.schemas.builtin,
-        detections=msgspec.to_builtins(convert.detection_options(root)),
+        detections=msgspec.to_builtins(msgspec.structs.replace(convert.detection_options(root), provenance=True)),
         limits=msgspec.to_builtins(convert.decode_limits(root)),
         candidates=tuple(sorted({route.log_types for route in routes if not route.resource_types})),
     )

@@ -35,6 +35,7 @@ from ingestd.pipeline import Keeper
 from ingestd.reading import Shared
 from ingestd.reload import Coalesced, changed, needs_restart
 from ingestd.rule_calls import RuleCalls, RuleSecrets
+from ingestd.state import history
 from ingestd.state.base import State
 from ingestd.state.kv import RuleStore
 from ingestd.state.sqlite import SqliteState
@@ -118,6 +119,7 @@ class Daemon:
 
         state: State = await asyncio.to_thread(SqliteState.open, root.state.path)
         closing.push_async_callback(state.close)
+        self._state = state
         dedup = max((source.message_dedup_secs for source in root.sources.values()), default=3600.0)
         ledger = await Ledger.open(
             state, root.state.path.parent, lease_secs=root.state.lease_secs, message_dedup_secs=dedup
@@ -144,7 +146,7 @@ class Daemon:
         closing.push_async_callback(self._pool.close)
         self._code = await asyncio.to_thread(assembly.fingerprint, root)
         await self._pool.start(assembly.code_spec(root))
-        occurrences.code_loaded(self._pool.description)
+        await self._code_loaded()
         self._health.component("workers").ok()
 
         shared = Shared(ledger=ledger, pool=self._pool, writer=self._writer)
@@ -166,6 +168,15 @@ class Daemon:
             self._supervisor, status=summary.Summary(self._health).line, moving=lambda: not stalled.hopeless
         )
         closing.push_async_callback(_cancelled, asyncio.create_task(signs, name="supervisor"))
+
+    async def _code_loaded(self) -> None:
+        """Tell what the workers have loaded, and note it in the history of detections."""
+        occurrences.code_loaded(self._pool.description)
+        loaded, now = self._pool.detections, time.time()
+        try:
+            await self._state.transact(lambda tx: history.record(tx, loaded, now))
+        except Retryable as error:  # a gap in the history; the next load fills it with what holds then
+            occurrences.internal_error("daemon", error, task="history of detections")
 
     async def _serve_admin(self, closing: AsyncExitStack) -> None:
         settings = assembly.admin_settings(self._root.http)
@@ -256,7 +267,7 @@ class Daemon:
             code = await asyncio.to_thread(assembly.fingerprint, new)
             if code != self._code:
                 await self._pool.reload(assembly.code_spec(new))
-                occurrences.code_loaded(self._pool.description)
+                await self._code_loaded()
         except BaseException:
             for source in sources.values():
                 await source.close()

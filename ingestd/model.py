@@ -197,6 +197,10 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     reports: dict[str, list[str]] = {}
     version: str = ""
     """Content digest of the detection."""
+    commit: str = ""
+    """The commit that changed the detection's files last, where there is one."""
+    author: str = ""
+    """Of that commit."""
     error: str | None = None
     """Traceback as text, for errors."""
     resource: str | None = None
@@ -369,6 +373,22 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     match_count: int
     first_event_time: str
     destinations: tuple[str, ...] | None = None
+    commit: str = ""
+    author: str = ""
+
+
+class LoadedDetection(msgspec.Struct, frozen=True, kw_only=True):
+    """What the workers have loaded of one detection, or know of one that is not enabled."""
+
+    id: str
+    kind: str
+    enabled: bool
+    version: str
+    """Content digest of its files and overrides."""
+    commit: str = ""
+    author: str = ""
+    committed_at: float | None = None
+    """Seconds since the epoch."""
 
 
 # --- what doctor says -----------------------------------------------------------------------------------

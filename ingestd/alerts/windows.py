@@ -200,6 +200,8 @@ def _first_row(alert_id: str, match: Match) -> dict[str, object]:
         tags=match.tags,
         reports=match.reports,
         version=match.version,
+        commit=match.commit,
+        author=match.author,
         event_time=match.event_time,
         destinations=match.destinations,
     )

@@ -19,6 +19,7 @@ from ingestd.cli import (
     compliance,
     config_schema,
     debug,
+    detections,
     doctor,
     healthcheck,
     infer_schema,
@@ -59,6 +60,7 @@ app.command("doctor")(doctor.command)
 app.command("test", cls=public.Command)(test.command)
 app.command("debug")(debug.command)
 app.add_typer(packs.app, name="packs")
+app.add_typer(detections.app, name="detections")
 app.command("parse")(parse.command)
 app.command("infer-schema")(infer_schema.command)
 app.command("backfill")(backfill.command)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
+
 from ingestd.detections import compat, correlation_format, datamodels, spec
 from ingestd.detections.correlation import Correlation
 from ingestd.detections.correlation_format import CorrelationError
@@ -16,10 +18,12 @@ from ingestd.detections.discover import read_items
 from ingestd.detections.items import ID_KEYS, Item, did_you_mean
 from ingestd.detections.modules import CodeError, Helpers, load_file
 from ingestd.detections.options import Options, Override
+from ingestd.detections.provenance import Change, last_changes, latest
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.spec import KINDS, Detection
 from ingestd.detections.testformat import check_tests
 from ingestd.errors import ConfigError, Problem
+from ingestd.model import LoadedDetection
 
 _NO_OVERRIDE = Override()
 
@@ -69,6 +73,21 @@ class DetectionSet:
         """Ids of all detections, enabled or not, sorted."""
         return tuple(sorted(self.detections))
 
+    def loaded(self) -> tuple[LoadedDetection, ...]:
+        """All detections, enabled or not, by id: what versions they have, and whose those are."""
+        return tuple(
+            LoadedDetection(
+                id=name,
+                kind=detection.kind,
+                enabled=detection.enabled,
+                version=detection.version,
+                commit=detection.commit,
+                author=detection.author,
+                committed_at=detection.committed_at,
+            )
+            for name, detection in sorted(self.detections.items())
+        )
+
     @property
     def versions(self) -> dict[str, str]:
         """Id to content digest."""
@@ -115,6 +134,7 @@ class _Load:
         self.options = options
         self.set = DetectionSet()
         self.problems = self.set.problems
+        self.changes: dict[Path, Change] = {}
         self.needing: Counter[str] = Counter()
 
     def run(self) -> DetectionSet:
@@ -127,6 +147,9 @@ class _Load:
         if options.keep_tests:
             self.set.items = dict(by_id)
         self._digest(items)
+        if options.provenance:
+            codes = [self._code(item) for item in items]
+            self.changes = last_changes({*(item.file for item in items), *filter(None, codes)})
         compat.install()
         self.helpers = Helpers(self._helper_files(by_id.values()))
         self.helpers.install()
@@ -232,6 +255,11 @@ class _Load:
         detection = spec.build(
             item, code, self._enabled(item, override), override, options.keep_tests, self.problems.append
         )
+        change = latest(self.changes, (item.file, item.base.file if item.base else None, code))
+        if change is not None:
+            detection = msgspec.structs.replace(
+                detection, commit=change.commit, author=change.author, committed_at=change.committed_at
+            )
         wanted = item.id in options.only_ids if options.only_ids else detection.enabled or options.include_disabled
         self.set.detections[item.id] = detection
         if not wanted:

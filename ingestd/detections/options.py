@@ -44,5 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Files, or patterns of their paths, that are passed over."""
     allow_unknown_keys: bool = False
     """Keys that no item of its type has are no problem."""
+    provenance: bool = False
+    """Ask git who changed each detection last, and in which commit."""
     known_log_types: tuple[str, ...] | None = None
     """Given, a detection for an unknown log type is a warning."""

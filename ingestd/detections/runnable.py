@@ -132,6 +132,8 @@ class Runnable:
             tags=detection.tags,
             reports=detection.reports,
             version=detection.version,
+            commit=detection.commit,
+            author=detection.author,
         )
 
     def error(self, event: Any, origin: dict[str, Any], log_type: str, error: BaseException) -> Match:
@@ -180,6 +182,8 @@ class Runnable:
             tags=detection.tags,
             reports=detection.reports,
             version=detection.version,
+            commit=detection.commit,
+            author=detection.author,
             error=text or title,
         )
 

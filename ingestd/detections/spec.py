@@ -58,6 +58,11 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     tests: tuple[Any, ...] = ()
     version: str = ""
     """Digest of its files and overrides: 16 hex digits."""
+    commit: str = ""
+    """Of the last change of its files, where they lie in a git repository and that was asked for."""
+    author: str = ""
+    """Of that commit: `name <address>`."""
+    committed_at: float | None = None
 
     @property
     def function(self) -> str:

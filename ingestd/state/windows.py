@@ -66,6 +66,8 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     reports: dict[str, list[str]] = {}
     version: str = ""
+    commit: str = ""
+    author: str = ""
     event_time: str = ""
     destinations: tuple[str, ...] | None = None
 
@@ -239,6 +241,8 @@ def _window(row: Row) -> Window:
         tags=details.tags,
         reports=details.reports,
         version=details.version,
+        commit=details.commit,
+        author=details.author,
         created_at=opened_at if alerted_at is None else alerted_at,
         updated_at=updated_at,
         match_count=count,

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ingestd.decode.block import Block
-from ingestd.model import Drift, Match, ObjectTask, ResourceCheck, TableBatch
+from ingestd.model import Drift, LoadedDetection, Match, ObjectTask, ResourceCheck, TableBatch
 
 Event = dict[str, Any]
 """A normalised event with its `p_` fields."""
@@ -135,3 +135,5 @@ class Stages(msgspec.Struct, frozen=True, kw_only=True):
     reject_payload_bytes: int = 65_536
     description: dict[str, str | int | float] = {}
     """For the parent's log: how many detections and log types, the version."""
+    detections: tuple[LoadedDetection, ...] = ()
+    """All that are known, enabled or not."""

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from ingestd.errors import ConfigError, Retryable
-from ingestd.model import ChunkResult
+from ingestd.model import ChunkResult, LoadedDetection
 from ingestd.telemetry import occurrences
 from ingestd.workers.answers import OnCall
 from ingestd.workers.blame import Case, Death, Deed, Suspects
@@ -102,6 +102,11 @@ class Crew:
     def description(self) -> dict[str, str | int | float]:
         """What the zygote said about the code that it loaded."""
         return self._zygote.loaded.result().description
+
+    @property
+    def detections(self) -> tuple[LoadedDetection, ...]:
+        """What the zygote said about each detection."""
+        return self._zygote.loaded.result().detections
 
     @property
     def zygote_pid(self) -> int:

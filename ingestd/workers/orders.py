@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from ingestd.errors import Problem
+from ingestd.model import LoadedDetection
 from ingestd.workers.settings import ChildSettings, CodeSpec
 
 _LENGTH: Final = struct.Struct("!I")
@@ -52,6 +53,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Zygote → parent: ready to fork."""
 
     description: dict[str, str | int | float]
+    detections: tuple[LoadedDetection, ...] = ()
     threads: int = 1
     """Threads that loading the code left behind. More than one is a risk: a lock one of them holds stays held."""
 

@@ -17,7 +17,7 @@ import contextlib
 import msgspec
 
 from ingestd.errors import Retryable
-from ingestd.model import ObjectDone, ObjectTask
+from ingestd.model import LoadedDetection, ObjectDone, ObjectTask
 from ingestd.telemetry import occurrences
 from ingestd.workers.answers import OnCall
 from ingestd.workers.blame import Case
@@ -117,6 +117,11 @@ class Pool:
     def description(self) -> dict[str, str | int | float]:
         """What is loaded: `detections`, `log_types`, `version`, `seconds`."""
         return {} if self._crew is None else self._crew.description
+
+    @property
+    def detections(self) -> tuple[LoadedDetection, ...]:
+        """Each detection that is known, enabled or not."""
+        return () if self._crew is None else self._crew.detections
 
     def idle_capacity(self) -> int:
         """How many more objects could begin now; a receiver asks for no more than that."""

@@ -86,6 +86,7 @@ def build(spec: CodeSpec) -> Stages:
             "version": detections.version,
             "seconds": time.monotonic() - started,
         },
+        detections=detections.loaded(),
     )
 
 

@@ -76,7 +76,8 @@ class Zygote:
             return
         gc.collect()
         gc.freeze()
-        self._send(Loaded(description=stages.description, threads=len(os.listdir("/proc/self/task"))))
+        threads = len(os.listdir("/proc/self/task"))
+        self._send(Loaded(description=stages.description, detections=stages.detections, threads=threads))
         self._serve(stages, boot.settings)
 
     def _load(self, spec: CodeSpec) -> Stages | None:

@@ -101,6 +101,8 @@ def document(alert: Alert) -> dict[str, Any]:
         "tags": list(alert.tags),
         "reports": alert.reports,
         "version": alert.version,
+        "commit": alert.commit,
+        "author": alert.author,
         "created_at": timestamp(alert.created_at),
         "updated_at": timestamp(alert.updated_at),
         "first_event_time": alert.first_event_time,
