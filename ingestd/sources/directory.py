@@ -14,7 +14,7 @@ import heapq
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from ingestd.failpoints import hit
 from ingestd.folder import Signature, signature_now
 from ingestd.model import Check, Delivery
 from ingestd.sources._folder import FolderWatch
+from ingestd.sources._moves import note_moves, same_inode
 from ingestd.sources.base import Source
 from ingestd.state import files
 from ingestd.state.base import State, Transaction
@@ -34,6 +35,8 @@ from ingestd.telemetry import occurrences
 
 LEASE_SECS = 3600.0
 """A file is ours as long as we live; the lease only has to be longer than the renewal."""
+MOVED_SECS = 1.0
+"""After this a file is looked at again that was renamed while it was read."""
 SWEEP_PATHS = 500
 """Remembered paths looked at in one step, when those that are gone are forgotten."""
 
@@ -146,15 +149,22 @@ class DirectorySource(Source):
             return []
         try:
             known = await self._state.read(lambda tx: files.lookup_many(tx, self.name, list(candidates)))
+            changed = {key: signature for key, signature in candidates.items() if known.get(key) != tuple(signature)}
+            fresh = {key: found for key, found in changed.items() if not same_inode(known.get(key), found)}
+            for key in self._being_read_elsewhere(fresh):
+                del changed[key], fresh[key]
+                heapq.heappush(self._delayed, (now + MOVED_SECS, key))
+            await note_moves(self._state, self.name, self._root, fresh, now)
         except BaseException:
             for key in candidates:
                 self._watch.give_back(key)
             raise
-        return [
-            self._deliver(key, signature, now)
-            for key, signature in candidates.items()
-            if known.get(key) != tuple(signature)
-        ]
+        return [self._deliver(key, signature, now) for key, signature in changed.items()]
+
+    def _being_read_elsewhere(self, fresh: Mapping[str, Signature]) -> list[str]:
+        """Files that are being read under another path, where they were until a moment ago."""
+        held = {signature[:2] for _, signature in self._held.values()}
+        return [key for key, signature in fresh.items() if signature[:2] in held]
 
     def _deliver(self, key: str, signature: Signature, now: float) -> Delivery:
         # JSON holds Unicode only: a name that is none travels with its bytes escaped, as os.fsdecode has it

@@ -24,9 +24,11 @@ TABLES = (
         PRIMARY KEY (source, path)
     )
     """,
+    "CREATE INDEX files_by_signature ON files (source, signature)",
 )
 
 _PACKED = struct.Struct(">QQqqq")
+_LARGEST = 2**63 - 1
 _PATHS_PER_QUERY = 250
 _LOOKUP = f"""
     SELECT path, signature FROM files
@@ -60,6 +62,14 @@ def lookup_many(tx: Transaction, source: str, paths: Sequence[str]) -> dict[str,
         for path, signature in tx.execute(_LOOKUP, params):
             known[os.fsdecode(path)] = _PACKED.unpack(signature)
     return known
+
+
+def of_inode(tx: Transaction, source: str, device: int, inode: int) -> list[str]:
+    """Known paths under which this inode was seen last, some of which may be gone."""
+    sql = "SELECT path FROM files WHERE source = :source AND signature BETWEEN :first AND :last"
+    first, last = (_PACKED.pack(device, inode, least, least, least) for least in (0, _LARGEST))
+    rows = tx.execute(sql, {"source": source, "first": first, "last": last})
+    return [os.fsdecode(path) for (path,) in rows]
 
 
 def known_after(tx: Transaction, source: str, after: str, limit: int) -> list[str]:

@@ -5,7 +5,7 @@ One row per object, in the end with one committed range. `owner` is the epoch of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -116,6 +116,15 @@ def newest_at(tx: Transaction, url: str) -> ObjectRow | None:
     """Of the objects at this URL that may grow, the last of which anything is committed."""
     rows = tx.execute(_NEWEST, {"url": url})
     return _row(rows[0]) if rows else None
+
+
+def move(tx: Transaction, urls: Mapping[str, str], now: float) -> None:
+    """What may grow lies under another URL from now on (old → new, all at once): `newest_at` finds it there."""
+    moved = [(row.identity, new) for old, new in urls.items() if (row := newest_at(tx, old)) is not None]
+    tx.executemany(
+        "UPDATE objects SET url = :url, touched_at = :now WHERE identity = :identity",
+        ({"identity": identity, "url": url, "now": now} for identity, url in moved),
+    )
 
 
 def add(

@@ -60,13 +60,11 @@ class FileObject(OpenObject):
                 if growth is not None and prefix_digest is None and self._hashed >= growth.size:
                     prefix_digest = hasher.hexdigest()
             self.digest = hasher.hexdigest()
-            if (
-                growth is not None
-                and identity_of(self._path, prefix_digest or "") == growth.identity
-                and (self.size or 0) > growth.size
-            ):
-                self.grown_from = Identity(growth.identity)
+            if growth is not None and growth.identity.endswith(f"#{prefix_digest}"):
+                self.grown_from = Identity(growth.identity)  # under another path when it was moved meanwhile
         self.identity = identity_of(self._path, self.digest)
+        if self.grown_from == self.identity:
+            self.grown_from = None
         self.ref = msgspec.structs.replace(self.ref, size=self.size, etag=self.digest, growth=None)
 
     def _pieces_for_hashing(self, cut_at: int | None) -> Iterator[bytes]:

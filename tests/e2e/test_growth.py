@@ -88,3 +88,34 @@ def test_a_file_that_was_replaced_is_another_object(site: Site) -> None:
     assert _drain(site) == _each_once(1, 2)
     replaced.write_bytes(_lines(7, 8))
     assert _drain(site) == _each_once(1, 2, 7, 8)
+
+
+def test_a_log_that_is_rotated_by_renaming_is_not_read_again(site: Site) -> None:
+    """`a.log` becomes `a.log.1`, that one `a.log.2`; what the writer added at the last moment is read."""
+    for numbers in ((1, 2), (3, 4), (5,)):
+        for old, new in (("a.log.1", "a.log.2"), ("a.log", "a.log.1")):
+            if (site.inbox / old).exists():
+                (site.inbox / old).rename(site.inbox / new)
+        (site.inbox / "a.log").write_bytes(_lines(*numbers))
+        _drain(site)
+    with (site.inbox / "a.log.1").open("ab") as last:
+        last.write(_lines(6))
+    (site.inbox / "a.log.1").rename(site.inbox / "old.log")
+    assert _drain(site) == _each_once(1, 2, 3, 4, 5, 6)
+
+
+def test_a_compressed_file_that_was_renamed_is_not_read_again(site: Site) -> None:
+    """Its name is another one, its inode and its bytes are not."""
+    (site.inbox / "a.gz").write_bytes(gzip.compress(_lines(1, 2)))
+    assert _drain(site) == _each_once(1, 2)
+    (site.inbox / "a.gz").rename(site.inbox / "b.gz")
+    assert _drain(site) == _each_once(1, 2)
+
+
+def test_another_file_under_a_name_that_was_read_is_read(site: Site) -> None:
+    """A copy, and a second link, are files of their own."""
+    (site.inbox / "a.log").write_bytes(_lines(1))
+    assert _drain(site) == _each_once(1)
+    (site.inbox / "a.log").rename(site.inbox / "b.log")
+    (site.inbox / "a.log").write_bytes(_lines(2))
+    assert _drain(site) == _each_once(1, 2)

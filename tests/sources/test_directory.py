@@ -366,6 +366,21 @@ async def test_a_file_whose_permissions_changed_comes_again(inbox: Path, state: 
     await source.close()
 
 
+async def test_a_file_that_is_renamed_while_it_is_read_waits_for_that_reading(
+    inbox: Path, state: MemoryState, clock: Clock
+) -> None:
+    """Under its new name it comes when what was read under the old one is settled."""
+    (inbox / "a.log").write_text("a")
+    source = _source(inbox, state, clock)
+    held = await _all(source, clock)
+    os.rename(inbox / "a.log", inbox / "a.log.1")
+    assert await _all(source, clock) == []
+    await source.ack(held)
+    assert _paths(await _all(source, clock)) == ["a.log.1"]
+    assert await state.read(lambda tx: files.known_after(tx, "inbox", "", 10)) == []
+    await source.close()
+
+
 async def test_paths_that_are_gone_are_forgotten_after_a_walk(
     inbox: Path, state: MemoryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
