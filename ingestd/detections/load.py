@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -138,6 +139,15 @@ class _Load:
         self.needing: Counter[str] = Counter()
 
     def run(self) -> DetectionSet:
+        collecting = gc.isenabled()
+        gc.disable()  # almost all that is made stays: looking for garbage in it took a quarter of the time
+        try:
+            return self._run()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _run(self) -> DetectionSet:
         options = self.options
         items, problems = read_items(
             options.paths, options.ignore_files, allow_unknown_keys=options.allow_unknown_keys
