@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from ingestd.detections import DetectionSet, Engine, Watch, kv, testing
+from ingestd.detections import DetectionSet, Engine, Watch, kv, reference, testing
 from ingestd.detections.spec import Detection
 from ingestd.schemas import Registry, Session, SessionInfo
 
@@ -132,6 +132,12 @@ def test_names_tell_where_things_are(own: DetectionSet) -> None:
         assert Path(one.file).relative_to(OWN.resolve()) == Path("rules", folder.lower(), f"{file}.yml")
     counted = Counter(one.id.split(".")[1] for one in own.detections.values())
     assert min(counted["AWS"], counted["Azure"], counted["GCP"]) >= 10
+
+
+def test_the_page_of_rules_is_up_to_date() -> None:
+    """`docs/rules.md` is what the rules' files say: run scripts/reference."""
+    for name, text in reference.generated(REPOSITORY).items():
+        assert (REPOSITORY / name).read_text() == text
 
 
 def test_packs_hold_every_rule_with_its_helpers(own: DetectionSet) -> None:

@@ -1,7 +1,8 @@
 """Every `ingestd` command that README.md and docs/ show works as shown, every link and every test named is there.
 
 Commands are run in order, page by page, in a folder with a configuration, logs, a lake and alerts. What would stay
-running is run with `--once`. Words in capitals stand for a value, see `VALUES`.
+running is run with `--once`. Words in capitals stand for a value, see `VALUES`. A fence of YAML or Python that begins
+with a path, as `# mine/rules/x.py`, is that file from there on.
 """
 
 from __future__ import annotations
@@ -47,32 +48,44 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(?:\.venv/bin/)?(ingestd\s[^`]+)`")
 MAKE = re.compile(r"(?:^|`)make ([a-z-]+)(?:$|`)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
+FILE = re.compile(r"# ((?:[\w-]+/)+[\w-]+\.(?:yml|py))\n")
 TEST = re.compile(r"\b((?:tests/)?(?:\w+/)*test_\w+\.py)(?:::(\w+))?")
 
 
 class Shown(NamedTuple):
-    """A command as a page shows it."""
+    """A command as a page shows it, or a file that it shows whole."""
 
     page: str
     line: int
     text: str
+    """The command, or the file's path."""
+    content: str = ""
+    """Of a file."""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}: {self.text}"
 
 
 def _shown(page: Path) -> list[Shown]:
-    """The commands of a page in its order."""
+    """The commands and files of a page in its order."""
     text = page.read_text()
     name = str(page.relative_to(REPOSITORY))
-    found: list[tuple[int, str]] = []
+    found: list[tuple[int, str, str]] = []
     for fence in FENCE.finditer(text):
         if fence[1] in SHELLS:
             lines = re.sub(r"\\\n\s*", lambda cut: " " * len(cut[0]), fence[2])
-            found += [(fence.start(2) + line.start(), line[0]) for line in re.finditer(r"^.+$", lines, re.MULTILINE)]
+            at = fence.start(2)
+            found += [(at + line.start(), line[0], "") for line in re.finditer(r"^.+$", lines, re.MULTILINE)]
+        elif file := FILE.match(fence[2]):
+            found.append((fence.start(2), file[1], fence[2]))
     prose = FENCE.sub(lambda fence: "\n" * fence[0].count("\n") + " " * (len(fence[0]) - fence[0].count("\n")), text)
-    found += [(match.start(), match[1]) for match in INLINE.finditer(prose)]
-    return [Shown(name, text.count("\n", 0, at) + 1, command) for at, command in sorted(found)]
+    found += [(match.start(), match[1], "") for match in INLINE.finditer(prose)]
+    return [Shown(name, text.count("\n", 0, at) + 1, *shown) for at, *shown in sorted(found)]
+
+
+def files_shown(page: Path) -> dict[str, str]:
+    """Path and content of the files that a page shows whole."""
+    return {shown.text: shown.content for shown in _shown(page) if shown.content}
 
 
 def _arguments(shown: str) -> list[str] | None:
@@ -161,6 +174,12 @@ def test_every_command_shown_works(page: Path, used: Path, tmp_path: Path) -> No
     folder = shutil.copytree(used, tmp_path / "folder")
     seen: list[list[str]] = []
     for shown in _shown(page):
+        if shown.content:
+            file = folder / shown.text
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(shown.content)
+            seen = []  # the same command may say something else now
+            continue
         arguments = _arguments(shown.text)
         if arguments and arguments not in seen:
             seen.append(arguments)

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.test_docs_commands import files_shown
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLOUDTRAIL = Path(os.environ.get("INGESTD_REAL_CLOUDTRAIL", REPOSITORY.parent / "shared" / "data" / "cloudtrail"))
 CONFIG = f"""
@@ -128,6 +130,30 @@ def test_a_finding_that_each_scan_exports_again_alerts_once_and_again_when_it_co
     late = [_finding("leak", 7, resolved=True), _finding("leak", 6)]  # what was open before it was resolved
     (place.inbox / "later.json").write_text("\n".join(map(json.dumps, known + back + late)))
     assert told() == [("FindingReturned", "id-42:path")]
+
+
+def test_tuning_does_what_its_page_says(tmp_path: Path) -> None:
+    """Packs, enable, disable, severity, threshold, destinations: each alert is where the configuration sends it."""
+    for name in ("samples", "detections"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    config = files_shown(REPOSITORY / "docs" / "detections-tuning.md")["tuned/ingestd.yml"]
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "ingestd.yml").write_text(config)
+    command = [sys.executable, "-m", "ingestd", "run", "--once", "--no-progress", "-c", "tuned/ingestd.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    sent = {
+        name: [json.loads(line) for line in (tmp_path / "tuned" / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("on-call", "dev")
+    }
+    assert [(one["detection_id"], one["severity"]) for one in sent["on-call"]] == [
+        ("Ingestd.AWS.RootConsoleLogin", "HIGH")
+    ]
+    assert [one["detection_id"] for one in sent["dev"]] == ["Ingestd.GCP.WorkforcePoolChanged"]
+    assert "Critical attack path" in done.stdout
+    assert "mallory read from bucket payroll" in done.stdout
+    for silent in ("password policy", "console sign-ins", "workforce pool", "signed in from"):
+        assert silent not in done.stdout
 
 
 @pytest.mark.skipif(not CLOUDTRAIL.is_dir(), reason="the data set is not part of the project")
