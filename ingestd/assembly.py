@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,21 @@ def fingerprint(root: Root) -> str:
     return digest.hexdigest()
 
 
+TableFiles = tuple[tuple[str, int, int], ...]
+"""Path, size and time of change, in nanoseconds, of files."""
+
+
+def table_files(root: Root) -> TableFiles:
+    """Every file that may hold the data of a lookup table."""
+    found = []
+    for folder in root.enrichment.paths:
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            with suppress(FileNotFoundError):  # it is just being replaced
+                facts = file.stat()
+                found.append((str(file), facts.st_size, facts.st_mtime_ns))
+    return tuple(found)
+
+
 def pool_settings(root: Root) -> PoolSettings:
     """How many workers, and what each may use."""
     section = root.workers
@@ -60,6 +76,8 @@ def code_spec(root: Root) -> CodeSpec:
         builtin_schemas=root.schemas.builtin,
         detections=msgspec.to_builtins(msgspec.structs.replace(convert.detection_options(root), provenance=True)),
         limits=msgspec.to_builtins(convert.decode_limits(root)),
+        table_folders=tuple(str(path) for path in root.enrichment.paths),
+        table_bytes=root.enrichment.max_bytes,
         candidates=tuple(sorted({route.log_types for route in routes if not route.resource_types})),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import os
 import signal
 import time
@@ -28,6 +29,7 @@ from ingestd.delivering import Delivering
 from ingestd.errors import ConfigError, Retryable
 from ingestd.fleet import Builder, Fleet, configured
 from ingestd.forever import for_ever
+from ingestd.generations import Generations
 from ingestd.lake.files import LocalFiles
 from ingestd.lake.writer import Writer
 from ingestd.ledger import Ledger
@@ -52,6 +54,9 @@ LOOK_AROUND_SECS = 60.0
 SWEEP_SECS = 3600.0
 CLOSING_SECS = 10.0
 """What closing may take after the shutdown time: lanes end their sends, connections close."""
+GARBAGE = (50_000, 20, 100)
+"""When cycles are looked for. Thousands of messages may be held, which Python's own thresholds would have looked
+through again and again, at a fifth of the parent's time."""
 GAUGE_SECS = 1.0
 DEPTH_SECS = 15.0
 ONCE_ALERTS_SECS = 60.0
@@ -68,6 +73,7 @@ def run(file: Path, *, once: bool = False, load: Loader = assembly.load_checked,
     Raises `ConfigError` with every mistake, `Retryable` when something that it needs to start is not there.
     """
     faulthandler.enable()  # a watchdog's SIGABRT leaves the stacks behind
+    gc.set_threshold(*GARBAGE)
     root = load(file)
     logs.configure(root.logging.level, root.logging.format, fold_secs=root.logging.fold_secs)
     return uvloop.run(Daemon(file, root, load=load, build=build).run(once=once))
@@ -144,9 +150,8 @@ class Daemon:
             self._rule_calls.answer,
         )
         closing.push_async_callback(self._pool.close)
-        self._code = await asyncio.to_thread(assembly.fingerprint, root)
-        await self._pool.start(assembly.code_spec(root))
-        await self._code_loaded()
+        self._generations = Generations(self._pool, self._code_loaded)
+        await self._generations.start(root)
         self._health.component("workers").ok()
 
         shared = Shared(ledger=ledger, pool=self._pool, writer=self._writer)
@@ -155,6 +160,7 @@ class Daemon:
             (partial(self._forget_old, ledger), SWEEP_SECS),
             (partial(self._show_health, ledger), GAUGE_SECS),
             (self._fleet.show_depths, DEPTH_SECS),
+            (self._generations.refresh, root.enrichment.refresh_secs),
         ]
         self._looking_around = asyncio.create_task(
             for_ever(self._writer.recover, "daemon", every_secs=LOOK_AROUND_SECS), name="look around"
@@ -264,17 +270,14 @@ class Daemon:
         try:
             if old.destinations != new.destinations:
                 destinations = self._delivery.build(new)
-            code = await asyncio.to_thread(assembly.fingerprint, new)
-            if code != self._code:
-                await self._pool.reload(assembly.code_spec(new))
-                await self._code_loaded()
+            await self._generations.change(new)
         except BaseException:
             for source in sources.values():
                 await source.close()
             for destination in (destinations or {}).values():
                 await destination.close()
             raise
-        self._root, self._code = new, code
+        self._root = new
         if old.logging != new.logging:
             logs.configure(new.logging.level, new.logging.format, fold_secs=new.logging.fold_secs)
         if old.detections.secrets != new.detections.secrets:

@@ -36,6 +36,7 @@ __all__ = [
     "DestinationConfig",
     "DetectionOverride",
     "DetectionsConfig",
+    "EnrichmentConfig",
     "FiltersConfig",
     "FramingConfig",
     "HttpConfig",
@@ -249,6 +250,19 @@ class RuleSecretsConfig(Model):
         return name.startswith(self.prefix.rstrip("/") + "/")
 
 
+class EnrichmentConfig(Model):
+    """Data of lookup tables, which is added to events as `p_enrichment`."""
+
+    paths: tuple[ConfigPath, ...] = ()
+    """Folders of tables: CSV with a header line or one JSON object to a line, plain or with `.gz`, or MaxMind's
+    `.mmdb`. A table's file has the name at the end of its `ObjectPath`, or its `LookupName` and a suffix."""
+    max_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 1_073_741_824
+    """What all tables may take, in temporary files that are mapped into memory; `.mmdb` files do not count."""
+    refresh_secs: Annotated[Seconds, Field(ge=1)] = 60
+    """How often to look whether a table's file has changed; the workers get it once it stays as it is. Takes effect
+    at a restart."""
+
+
 class DetectionsConfig(Model):
     """Which detections run."""
 
@@ -418,6 +432,8 @@ class Root(Model):
     """Where schemas of log types come from."""
     detections: DetectionsConfig = DetectionsConfig()
     """Which detections run."""
+    enrichment: EnrichmentConfig = EnrichmentConfig()
+    """What is added to events."""
     destinations: dict[ComponentName, AnyDestination] = Field(default_factory=dict)
     """Name → where alerts are sent."""
     alerts: AlertsConfig = AlertsConfig()

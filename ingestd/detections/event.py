@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from ingestd.detections import lookups
 from ingestd.detections.immutable import Absent, ImmutableCaseInsensitiveDict, wrap
 from ingestd.detections.walk import deep_walk
 
@@ -118,5 +119,10 @@ class PantherEvent(ImmutableCaseInsensitiveDict):
             return 0
 
     def lookup(self, table: str, key: str) -> Any:
-        """A row of a lookup table; in tests from the sample's `_mocked_lookup_data_`."""
-        return self["_mocked_lookup_data_"][table][key]
+        """A row of a lookup table, in tests from the sample's `_mocked_lookup_data_`; KeyError if there is none."""
+        if lookups.tables is None:
+            return self["_mocked_lookup_data_"][table][key]
+        row = lookups.tables(table, key)
+        if row is None:
+            raise KeyError(key)
+        return wrap(row)

@@ -11,12 +11,13 @@ from types import ModuleType
 
 import msgspec
 
-from ingestd.detections import compat, correlation_format, datamodels, spec
+from ingestd.detections import compat, correlation_format, datamodels, lookups, spec
 from ingestd.detections.correlation import Correlation
 from ingestd.detections.correlation_format import CorrelationError
 from ingestd.detections.datamodels import DataModel
 from ingestd.detections.discover import read_items
 from ingestd.detections.items import ID_KEYS, Item, did_you_mean
+from ingestd.detections.lookups import LookupTable
 from ingestd.detections.modules import CodeError, Helpers, load_file
 from ingestd.detections.options import Options, Override
 from ingestd.detections.provenance import Change, last_changes, latest
@@ -42,6 +43,8 @@ class DetectionSet:
         """By the id of the correlation rule; a rule finds something when one of its correlations does."""
         self.data_models: dict[str, DataModel] = {}
         """By log type."""
+        self.lookup_tables: dict[str, LookupTable] = {}
+        """Those that are enabled."""
         self.packs: dict[str, tuple[str, ...]] = {}
         self.loaded_modules: list[ModuleType] = []
         """Helpers, data models and detections."""
@@ -167,6 +170,7 @@ class _Load:
             self._load_all_helpers()
         self._packs(by_id)
         self._data_models(by_id.values())
+        self._lookup_tables(by_id.values())
         for item in by_id.values():
             if item.kind in KINDS:
                 self._detection(item, by_id)
@@ -189,7 +193,7 @@ class _Load:
         for item in items:
             digest.update(item.text)
             code = self._code(item)
-            if code is not None and code.is_file():
+            if code is not None and code.is_file() and item.kind != "lookup_table":
                 digest.update(code.read_bytes())
         digest.update(repr((self.options.packs, self.options.enable, self.options.disable)).encode())
         digest.update(repr(sorted(self.options.overrides.items())).encode())
@@ -248,6 +252,13 @@ class _Load:
                 if first is not model:
                     message = f"{log_type} already has the data model {first.id}"
                     self.problems.append(item.problem(message, "LogTypes"))
+
+    def _lookup_tables(self, items: Iterable[Item]) -> None:
+        for item in items:
+            if item.kind == "lookup_table" and self._enabled(item, _NO_OVERRIDE):
+                table = lookups.parse(item, self._existing_code(item), self.problems.append)
+                if table is not None:
+                    self.set.lookup_tables[item.id] = table
 
     # --- detections
 
@@ -372,10 +383,11 @@ class _Load:
                         )
                     )  # fmt: skip
         options = self.options
+        tables = {item.id for item in by_id.values() if item.kind == "lookup_table"}
         for where, names, known in (
             ("packs", options.packs, self.set.packs.keys()),
-            ("enable", options.enable, self.set.detections.keys()),
-            ("disable", options.disable, self.set.detections.keys()),
+            ("enable", options.enable, self.set.detections.keys() | tables),
+            ("disable", options.disable, self.set.detections.keys() | tables),
             ("overrides", tuple(options.overrides), self.set.detections.keys()),
             ("only_ids", options.only_ids, self.set.detections.keys()),
         ):

@@ -247,6 +247,11 @@ def detection_suspended(rule: str, reason: str) -> None:
     _log.error("detection suspended until reload", rule=rule, **_failed("detect", reason, "permanent"))
 
 
+def tables_not_refreshed(error: BaseException) -> None:
+    """Files of lookup tables changed, and the workers could not load them; they go on with the old ones."""
+    _log.error("lookup tables not refreshed", **_failed("refresh", error))
+
+
 def rule_secret_refused(rule: str, name: str, reason: str, detail: str) -> None:
     """A detection asked for a secret that could not be read for it; it may have got the one that was read before."""
     metrics.RULE_SECRETS_REFUSED.labels(reason=reason).inc()

@@ -75,6 +75,10 @@ class CodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of `detections.Options`."""
     limits: dict[str, Any] = {}
     """Fields of `decode.Limits`."""
+    table_folders: tuple[str, ...] = ()
+    """Where the data of lookup tables is looked for that their items do not name."""
+    table_bytes: int = 1 << 30
+    """How much all tables together may take."""
     keep_unknown: bool | None = None
     """Whether fields that no schema declares stay in the event; None leaves it to the schema."""
     reject_payload_bytes: int = 65_536

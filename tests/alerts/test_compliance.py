@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ class Kept:
         self.now = at
         await self.alerts.record([], checks)
 
-    async def standings(self, **wanted: str) -> list[tuple[str, str, str, float, float]]:
+    async def standings(self, **wanted: Any) -> list[tuple[str, str, str, float, float]]:
         """Each as resource, policy, verdict, since, checked."""
         found = await self.alerts.compliance(**wanted)
         return [(s.resource_id, s.policy_id, s.verdict, s.since, s.checked_at) for s in found]
