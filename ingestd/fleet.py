@@ -20,8 +20,8 @@ from ingestd.stores.base import Store
 from ingestd.telemetry import catalogue, occurrences
 from ingestd.telemetry.health import Health
 
-READING_PER_WORKER = 32
-"""Objects opened at once per worker: enough that small ones keep it busy."""
+READING_PER_WORKER = 128
+"""Objects opened at once per worker: enough that small ones keep it busy. Large ones count as several."""
 SHARE_FOR_READING = 0.7
 """Part of a deadline for reading on; what is left is for the commit and the acknowledgements."""
 

@@ -24,7 +24,7 @@ from ingestd.holding import Holding
 from ingestd.lake.writer import Writer
 from ingestd.model import ChunkResult, Delivery, Identity
 from ingestd.notices.base import Unknown
-from ingestd.reading import BUSY_SECS, Reading, Shared
+from ingestd.reading import BUSY_SECS, Commit, Reading, Shared
 from ingestd.sources.base import Source
 from ingestd.telemetry import occurrences
 from ingestd.telemetry.health import Component, Health
@@ -32,6 +32,8 @@ from ingestd.telemetry.health import Component, Health
 RECEIVE_WAIT_SECS = 1.0
 RECEIVE_ATTEMPTS_ONCE = 5
 """How long an empty queue is waited on before what was read so far is committed."""
+LARGE_COUNTS_AS = 8
+"""A large object takes the place of so many small ones, as a worker reads only a few of them side by side."""
 LONGEST_BACK_OFF_SECS = 300.0
 FINISHED_REASONS = frozenset({"not_found"})
 """Permanent failures that leave nothing to do: the reject is written and the message acknowledged."""
@@ -143,9 +145,16 @@ class Pipeline:
                 raise Permanent(notice.detail, reason="unknown_message")
             for ignored in notice.ignored:
                 occurrences.notice_ignored(self.source.name, ignored.reason, ignored.key)
-            outcomes = await asyncio.gather(
-                *(self._objects.read(ref) for ref in notice.objects), return_exceptions=True
-            )
+            if len(notice.objects) == 1:  # as nearly always: worth no further tasks
+                in_lake = await self._objects.read(notice.objects[0])
+                outcomes: list[BaseException | Commit | None] = []
+            else:
+                in_lake = None
+                outcomes = await asyncio.gather(
+                    *(self._objects.read(ref) for ref in notice.objects), return_exceptions=True
+                )
+        if in_lake is not None:
+            await asyncio.shield(in_lake)
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         commits = [asyncio.shield(outcome) for outcome in outcomes if isinstance(outcome, asyncio.Future)]
         failures += [end for end in await asyncio.gather(*commits, return_exceptions=True) if end is not None]
@@ -236,7 +245,8 @@ class Pipeline:
             self._room.set()
 
     def _room_for_messages(self) -> int:
-        return min(self._reading_limit - len(self._reading), self._config.max_held - len(self._holding))
+        reading = len(self._reading) + (LARGE_COUNTS_AS - 1) * self._objects.large
+        return min(self._reading_limit - reading, self._config.max_held - len(self._holding))
 
     @property
     def is_stopping(self) -> bool:

@@ -22,6 +22,8 @@ from ingestd.routes import route_for
 from ingestd.stores.base import OpenObject, Store
 from ingestd.telemetry import occurrences
 
+LARGE_BYTES = 1 << 20
+"""Stored bytes from which an object counts as large."""
 BUSY_SECS = 2.0
 """When to look again at an object that another daemon is reading."""
 
@@ -59,6 +61,8 @@ class Reading:
         self._routes = config.to_routes()
         self._shared = shared
         self._giving_up: set[asyncio.Task[None]] = set()
+        self.large = 0
+        """Large objects that are being read."""
 
     async def read(self, ref: ObjectRef) -> Commit | None:
         """Read an object to its end; the future of its commit, or None when there is nothing to do.
@@ -137,12 +141,16 @@ class Reading:
     async def _through_a_child(self, opened: OpenObject, route: Route, claim: Claim, commit: Commit) -> Commit:
         """Send the bytes to a child; what it returns reaches the lake by `Keeper.keep`."""
         identity, started = opened.identity, time.monotonic()
+        is_large = (opened.size or 0) > LARGE_BYTES
+        self.large += is_large
         try:
             done = await self._shared.pool.run(self._task(opened, route, claim), self._bytes_of(opened))
         except BaseException as error:
             self._resolve(identity, commit, error)
             await self._give_up(identity)
             raise
+        finally:
+            self.large -= is_large
         seconds = time.monotonic() - started
         occurrences.object_read(
             self._source, opened.ref.url, done, compressed_bytes=(opened.size or 0) - opened.start, seconds=seconds

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STALL_SECS = 60.0
 """Longest wait for the answer, and for each piece of the body."""
+SMALL_BYTES = 64 * 1024
+"""Up to this size the body is taken with the answer, and waits in memory for a worker."""
 WHOLE_BYTES = 1024 * 1024
 """Up to this size a body is taken at once; a longer one in pieces."""
 PIECE_BYTES = 256 * 1024
@@ -52,15 +54,18 @@ class FastAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class FastBody:
     """The body of an answer, read like that of an SDK."""
 
-    def __init__(self, result: Any, length: int, url: str) -> None:
-        self._result: Any = result
-        self._stream: Any = None
-        self._length = length
+    def __init__(self, url: str, length: int, result: Any, data: bytes = b"") -> None:
+        """What is left of the body: `data`, then what `result` gives, if it is not None."""
         self._url = url
-        self._left = memoryview(b"")
+        self._length = length
+        self._result = result
+        self._stream: Any = None
+        self._left = memoryview(data)
 
     async def read(self, size: int) -> bytes:
         """The next piece, of `size` bytes at most; empty at the end. Raises `Retryable` when it does not come."""
+        if self._left:
+            return self._take(size)
         if self._result is None:
             return b""
         try:
@@ -72,19 +77,23 @@ class FastBody:
             raise Retryable(f"{self._url}: the connection broke: {type(error).__name__}") from error
 
     async def _next(self, size: int) -> bytes:
-        if self._length <= min(size, WHOLE_BYTES):
+        if self._length <= WHOLE_BYTES:
             result, self._result = self._result, None
-            return bytes(await result.bytes_async())
-        if self._stream is None:
-            self._stream = self._result.stream(min_chunk_size=PIECE_BYTES)
-        if not self._left:
+            self._left = memoryview(await result.bytes_async())
+        else:
+            if self._stream is None:
+                self._stream = self._result.stream(min_chunk_size=PIECE_BYTES)
             self._left = memoryview(await anext(self._stream, b""))
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
         piece, self._left = self._left[:size], self._left[size:]
         return bytes(piece)
 
     def close(self) -> None:
         """Let go of the connection."""
         self._result = self._stream = None
+        self._left = memoryview(b"")
 
 
 class FastReader:
@@ -113,15 +122,15 @@ class FastReader:
                 if store is None:
                     return None
                 result = await self._get(store, key, options)
+                length = result.range[1] - result.range[0]
+                data = bytes(await result.bytes_async()) if length <= SMALL_BYTES else b""
         except Exception:  # noqa: BLE001 - the SDK finds out what it is, and says it better
             return None
-        meta, (first, end) = result.meta, result.range
-        if meta["path"] != key or first != offset or not meta["e_tag"]:
+        meta = result.meta
+        if meta["path"] != key or result.range[0] != offset or not meta["e_tag"]:
             return None
-        length = end - first
-        return FastAnswer(
-            etag=meta["e_tag"].strip('"'), length=length, body=FastBody(result, length, f"{bucket}/{key}")
-        )
+        body = FastBody(f"{bucket}/{key}", length, None if length <= SMALL_BYTES else result, data)
+        return FastAnswer(etag=meta["e_tag"].strip('"'), length=length, body=body)
 
     async def _get(self, store: Any, key: str, options: dict[str, Any]) -> Any:
         return await (store.get_async(key, options=options) if options else store.get_async(key))

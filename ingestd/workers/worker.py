@@ -41,6 +41,11 @@ Read = Callable[[], AsyncIterator[bytes]]
 
 _BUFFER_BYTES: Final = 4 << 20
 """Of results that arrived and were not looked at yet: the reader takes large frames in few steps."""
+_OUTPUT_BYTES: Final = 1 << 20
+"""Of frames that the child has not taken yet; then writing waits."""
+_SMALL_BYTES: Final = 16 << 10
+"""Longer frames are not worth waiting for others to go with."""
+_OUTBOX_FRAMES: Final = 512
 _END_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 1.0
 """For handing on what a child sent before it was ended."""
@@ -121,6 +126,8 @@ class Worker:
         self._on_result = on_result
         self._on_call = on_call
         self._large = asyncio.Semaphore(4)
+        self._outbox: list[bytes | memoryview] = []
+        """Frames that go with the loop's next turn."""
         self._tasks: list[asyncio.Task[None]] = []
         self._listening: asyncio.Timeout | None = None
         self.ended: asyncio.Future[Death] = asyncio.get_running_loop().create_future()
@@ -145,7 +152,7 @@ class Worker:
 
     async def _connect(self, data: socket.socket, calls: socket.socket) -> None:
         reader, self._writer = await asyncio.open_unix_connection(sock=data, limit=_BUFFER_BYTES)
-        self._writer.transport.set_write_buffer_limits(high=_BUFFER_BYTES // 4)
+        self._writer.transport.set_write_buffer_limits(high=_OUTPUT_BYTES)
         name = f"worker {self.child.pid}"
         self._tasks = [
             asyncio.create_task(self._live(reader), name=name),
@@ -214,17 +221,21 @@ class Worker:
             stream.reading = None
 
     async def _send_pieces(self, number: int, read: Read) -> None:
-        sent = 0
-        async with contextlib.AsyncExitStack() as held:
-            pieces = read()
-            if (close := getattr(pieces, "aclose", None)) is not None:
-                held.push_async_callback(close)
+        sent, large = 0, False
+        pieces = read()
+        try:
             async for piece in pieces:
-                if sent <= _LARGE_BYTES < sent + len(piece):
-                    await held.enter_async_context(self._large)
+                if not large and sent + len(piece) > _LARGE_BYTES:
+                    await self._large.acquire()
+                    large = True
                 for at in range(0, len(piece), DATA_BYTES):
                     await self._send_data(number, piece[at : at + DATA_BYTES])
                 sent += len(piece)
+        finally:
+            if large:
+                self._large.release()
+            if (close := getattr(pieces, "aclose", None)) is not None:
+                await close()
         await self._write(END, number)
 
     async def _send_data(self, number: int, data: bytes) -> None:
@@ -238,11 +249,22 @@ class Worker:
     async def _write(self, kind: int, number: int, payload: bytes = b"") -> None:
         if self.ended.done() or self._writer.transport.is_closing():
             return  # the stream knows, or will
-        self._writer.writelines(pack(kind, number, payload))
+        if not self._outbox:
+            asyncio.get_running_loop().call_soon(self._post)
+        self._outbox += pack(kind, number, payload)
+        if len(payload) > _SMALL_BYTES or len(self._outbox) > _OUTBOX_FRAMES:
+            self._post()
         if kind == CANCEL:
             return  # small, and not worth waiting for a child that may itself wait for us
-        with contextlib.suppress(ConnectionError):  # the same
-            await self._writer.drain()
+        if self._writer.transport.get_write_buffer_size() > _OUTPUT_BYTES:
+            with contextlib.suppress(ConnectionError):  # the same
+                await self._writer.drain()
+
+    def _post(self) -> None:
+        """Send what was written since the loop's last turn: frames of many small objects leave together."""
+        frames, self._outbox = self._outbox, []
+        if frames and not self._writer.transport.is_closing():
+            self._writer.writelines(frames)
 
     async def _cancel(self, number: int, stream: Stream) -> None:
         """Have the child forget the object, and wait until it has returned what it made of it."""
@@ -317,6 +339,7 @@ class Worker:
         """Have an idle child end; returns when it is gone. Idempotent."""
         self.closing = True
         if not self._writer.transport.is_closing():
+            self._post()
             self._writer.write_eof()
         try:
             async with asyncio.timeout(_END_SECONDS):
