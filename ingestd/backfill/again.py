@@ -27,7 +27,7 @@ class Again(Store):
     """A store whose objects are others than when they were read first."""
 
     def __init__(self, store: Store, repetition: str) -> None:
-        if store.objects_grow:
+        if store.objects_grow and not store.follows:
             raise Permanent(f"{store.name}: objects that grow cannot be read again", reason="unsupported")
         self.name = store.name
         self._store = store
@@ -37,6 +37,7 @@ class Again(Store):
         """See `Store`."""
         opened = await self._store.open(ref, offset=offset)
         opened.identity = Identity(opened.identity + self._suffix)
+        opened.may_grow, opened.grown_from, opened.look_again_secs = False, None, None  # it is read as it is now
         return opened
 
     def list_objects(self, bucket: str, prefix: str, *, start_after: str = "") -> AsyncIterator[ListedObject]:

@@ -62,6 +62,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: str | None = None
     authority: str | None = None
     """Where tokens come from; by default that of the cloud which the address belongs to."""
+    cloud: str | None = None
+    """What follows `<account>.blob.`, where no address tells it."""
     blob_endpoints: Mapping[str, str] = {}
     """Account name → address of its blob service, where it is not `https://<name>.blob.<suffix>`."""
 
@@ -69,7 +71,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     def suffix(self) -> str | None:
         """What follows `<account>.queue.` in the address: tells the cloud. None for an address of another form."""
         if self.account_url is None:
-            return None
+            return self.cloud
         _, found, suffix = (urlsplit(self.account_url).hostname or "").partition(".queue.")
         return suffix if found else None
 
@@ -280,6 +282,12 @@ def told(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
+def _tried(error: BaseException) -> str:
+    """What came of the ways of signing in that could be tried at all."""
+    tried = [line.strip() for line in str(error).splitlines() if "Credential: " in line and "unavailable" not in line]
+    return "; ".join(tried)[:600] or told(error)
+
+
 def common_failure(error: Exception, what: str) -> IngestdError | None:
     """What the errors mean that every service has in common; None for all others, refusals included."""
     from azure.core.exceptions import (
@@ -299,7 +307,7 @@ def common_failure(error: Exception, what: str) -> IngestdError | None:
             f"{what}: Azure does not take our credentials ({code or status})", retry_after=REFUSED_RETRY_SECS
         )
     if isinstance(error, ClientAuthenticationError) and not is_denied(error):
-        return Retryable(f"{what}: there are no Azure credentials: {told(error)}", retry_after=REFUSED_RETRY_SECS)
+        return Retryable(f"{what}: there are no Azure credentials: {_tried(error)}", retry_after=REFUSED_RETRY_SECS)
     if code == "ServerBusy" or status in {429, 503}:
         return Overloaded(f"{what}: is asked to slow down ({code or status})")
     if code in _PASSING or status >= 500:

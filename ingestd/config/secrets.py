@@ -1,8 +1,9 @@
 """Secrets by reference: the configuration says where a secret is, never what it is.
 
 `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` (systemd's `$CREDENTIALS_DIRECTORY`), `{aws_secret: NAME#KEY}`,
-`{aws_parameter: NAME}`. A secret manager is one more row of `RESOLVERS`. A secret is read each time it is resolved,
-so that a rotated one is picked up without a restart; it is never kept here, printed, logged or sent to a child.
+`{aws_parameter: NAME}`, `{azure_secret: ADDRESS#KEY}`. A secret manager is one more row of `RESOLVERS`. A secret is
+read each time it is resolved, so that a rotated one is picked up without a restart; it is never kept here, printed,
+logged or sent to a child.
 """
 
 from __future__ import annotations
@@ -60,11 +61,11 @@ def _unresolved(message: str) -> ConfigError:
     return ConfigError([Problem(message)])
 
 
-def _from_aws(function: str) -> Callable[[str], str]:
+def _from_manager(cloud: str, function: str) -> Callable[[str], str]:
     """The manager's package, imported when the first of its secrets is read."""
 
     def resolve(locator: str) -> str:
-        value: str = getattr(import_module("ingestd.cloud.aws_secrets"), function)(locator)
+        value: str = getattr(import_module(f"ingestd.cloud.{cloud}_secrets"), function)(locator)
         return value
 
     return resolve
@@ -74,8 +75,9 @@ RESOLVERS: dict[str, Callable[[str], str]] = {
     "env": _from_env,
     "file": _from_file,
     "credential": _from_credential,
-    "aws_secret": _from_aws("secret"),
-    "aws_parameter": _from_aws("parameter"),
+    "aws_secret": _from_manager("aws", "secret"),
+    "aws_parameter": _from_manager("aws", "parameter"),
+    "azure_secret": _from_manager("azure", "secret"),
 }
 """Kind of reference → how its value is read. Called in a thread by those who resolve at run time: may block.
 Raises `ConfigError` when the secret is not there, `Retryable` when its manager cannot be reached."""

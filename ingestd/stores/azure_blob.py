@@ -10,6 +10,7 @@ append: its identity is when it was made, and a read is pinned to where it ended
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
@@ -338,3 +339,10 @@ def build(account: azure.Account, *, following: Mapping[str, float] | None = Non
     `ConfigError` without the SDK."""
     azure.require_sdk()
     return AzureBlobStore(account, Following(**(following or {})))
+
+
+def from_environment() -> AzureBlobStore:
+    """The store as every Azure tool sees it: by `AZURE_STORAGE_CONNECTION_STRING`, or as whom
+    `DefaultAzureCredential` finds us to be. Raises `ConfigError` without the SDK."""
+    text = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
+    return build(azure.Account(connection_string=(lambda: text) if text else None, cloud=azure.PUBLIC_SUFFIX))
