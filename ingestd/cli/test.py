@@ -17,6 +17,7 @@ from ingestd.cli.public import option
 if TYPE_CHECKING:
     from ingestd.detections.coverage import Coverage
     from ingestd.detections.load import DetectionSet
+    from ingestd.detections.testing import Report, Settings
     from ingestd.detections.verification import Verification
 
 EXIT_FAILED = 1
@@ -53,6 +54,10 @@ def command(
     as_json: Json = False,
     junit: Annotated[Path | None, option("--junit", "Write a JUnit report to this file too.", dir_okay=False)] = None,
     coverage: Annotated[bool, option("--coverage", "Tell which lines of rules no test ran.")] = False,
+    table_data: Annotated[
+        list[Path] | None,
+        option("--table-data", "A folder with the data of lookup tables.", exists=True, file_okay=False),
+    ] = None,
     verify_routing: Annotated[
         bool, option("--verify-routing", "Also compare routing with running every rule, on made-up events.")
     ] = False,
@@ -84,8 +89,9 @@ def command(
         raise typer.Exit(watching.run_again(chosen))
     measured = _coverage(chosen) if coverage else None
     detections = _load(chosen, tuple(ignore_files or ()), ignore_extra_keys, measured)
+    ids = _ids(detections, filter or [])
     settings = testing.Settings(
-        ids=_ids(detections, filter or []),
+        ids=tuple(name for name in ids if name in detections.detections),
         names=tuple(test_names or ()),
         skip_disabled=skip_disabled_tests,
         destinations=tuple(available_destination) if available_destination else None,
@@ -93,9 +99,11 @@ def command(
         jobs=jobs,
     )
     report = testing.run_all(detections, settings, measured)
+    _add_tables(report, detections, ids, table_data or [], settings)
     files = None
     if measured is not None:
-        codes = {detections.detections[result.id].code for result in report.results}
+        tested = {result.id for result in report.results} & detections.detections.keys()
+        codes = {detections.detections[name].code for name in tested}
         files = measured.report([code for code in codes if code], report.covered)
     if junit is not None:
         test_report.write_junit(report, junit)
@@ -116,6 +124,22 @@ def _verify(detections: DetectionSet, mutations: int, jobs: int) -> Verification
     from ingestd.detections.verification import verify
 
     return verify(detections, mutations=mutations, jobs=jobs)
+
+
+def _add_tables(
+    report: Report, detections: DetectionSet, ids: tuple[str, ...], folders: list[Path], settings: Settings
+) -> None:
+    """The tests of lookup tables, where there is anything to look at."""
+    names = [
+        name
+        for name in ids
+        if name in detections.lookup_tables
+        and (folders or detections.lookup_tables[name].file or detections.items[name].data.get("Tests"))
+    ]
+    if names:
+        from ingestd.cli import lookup_tests
+
+        lookup_tests.add(report, detections, names, folders, settings)
 
 
 def _coverage(paths: list[Path]) -> Coverage:
@@ -144,7 +168,8 @@ def _load(paths: list[Path], ignore: tuple[str, ...], extra_keys: bool, measured
         return DetectionSet.examine(options)
 
 
-def _ids(detections: DetectionSet, filters: list[str]) -> tuple[str, ...] | None:
+def _ids(detections: DetectionSet, filters: list[str]) -> tuple[str, ...]:
+    """Detections and lookup tables to test."""
     from ingestd.detections.selection import Filter, FilterError, choose
 
     try:
@@ -152,9 +177,10 @@ def _ids(detections: DetectionSet, filters: list[str]) -> tuple[str, ...] | None
     except FilterError as error:
         output.note(f"--filter: {error}")
         raise typer.Exit(EXIT_FAILED) from None
+    every = (*detections.ids, *sorted(detections.lookup_tables))
     if not wanted:
-        return None
-    ids = choose((detections.items[name] for name in detections.ids), wanted)
+        return every
+    ids = choose((detections.items[name] for name in every), wanted)
     if not ids:
         output.note("no detection meets the filter")
         raise typer.Exit(EXIT_FAILED)

@@ -46,7 +46,7 @@ KEYS: dict[str, dict[str, type]] = {
     "pack": _COMMON | {"PackID": str, "PackDefinition": dict},
     "lookup_table": _COMMON | {
         "LookupName": str, "Filename": str, "Schema": str, "Refresh": dict, "LogTypeMap": dict, "Query": str,
-        "Schedule": dict,
+        "Schedule": dict, "Tests": list,
     },
     "saved_query": _QUERY,
     "scheduled_query": _QUERY | {"Schedule": dict, "EmailConfig": dict},

@@ -255,7 +255,9 @@ class _Load:
 
     def _lookup_tables(self, items: Iterable[Item]) -> None:
         for item in items:
-            if item.kind == "lookup_table" and self._enabled(item, _NO_OVERRIDE):
+            if item.kind == "lookup_table" and (self.options.include_disabled or self._enabled(item, _NO_OVERRIDE)):
+                if self.options.keep_tests:
+                    self.problems.extend(check_tests(item, item.data.get("Tests")))
                 table = lookups.parse(item, self._existing_code(item), self.problems.append)
                 if table is not None:
                     self.set.lookup_tables[item.id] = table

@@ -20,22 +20,27 @@ EXPECTATIONS = {
 
 _INPUTS = {"policy": "Resource", "correlation_rule": "RuleOutputs"}
 _EVERY = {"Name": str, "ExpectedResult": bool, "Mocks": list, "LogType": str, "ResourceType": str, **EXPECTATIONS}
+_OF_TABLE = {"Name": str, "ExpectedResult": bool, "LogType": str, "ExpectedEnrichment": dict}
 _TYPE_NAMES = {str: "text", bool: "true or false", list: "a list", dict: "a mapping"}
 
 
 def check_tests(item: Item, tests: Any) -> Iterator[Problem]:
-    """What is wrong with the form of a detection's tests, each with its line."""
+    """What is wrong with the form of a detection's or a lookup table's tests, each with its line."""
     if tests is None:
         return
     if not isinstance(tests, list):
         return  # reported with the keys
     source = _INPUTS.get(item.kind, "Log")
     keys = {**_EVERY, source: list if source == "RuleOutputs" else dict}
+    required = ["Name", "ExpectedResult", source]
+    if item.kind == "lookup_table":
+        keys = {**_OF_TABLE, source: dict}
+        required.append("LogType")
     for index, test in enumerate(tests):
         if not isinstance(test, dict):
             yield item.problem(f"a test must be a mapping, not {brief(test)}", "Tests", index)
             continue
-        for key in ("Name", "ExpectedResult", source):
+        for key in required:
             if key not in test:
                 yield item.problem(f"{key} is missing", "Tests", index)
         for key, value in test.items():
