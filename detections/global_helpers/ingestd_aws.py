@@ -6,6 +6,12 @@ from ingestd_values import document, listed, mappings, named, texts
 
 GLOBAL_ADMIN_ROLE = "GlobalAdministrator"
 DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Client.UnauthorizedOperation"})
+NARROWING = frozenset({
+    "aws:principalaccount", "aws:principalarn", "aws:principalorgid", "aws:principalorgpaths", "aws:sourceaccount",
+    "aws:sourcearn", "aws:sourceip", "aws:sourceorgid", "aws:sourcevpc", "aws:sourcevpce", "aws:userid",
+    "aws:vpcsourceip", "s3:dataaccesspointaccount", "s3:dataaccesspointarn",
+})  # fmt: skip
+"""Keys of a condition that make `*` less than everybody. A shared word, such as an external id, is not among them."""
 
 
 def succeeded(event):
@@ -50,11 +56,12 @@ def context(event, *fields):
 
 
 def is_service(event):
-    """Whether AWS itself made the call, for its own purposes or on somebody's behalf."""
+    """Whether AWS itself made the call: for itself, on somebody's behalf, or by a role that it made for that."""
     return (
         event.get("eventType") == "AwsServiceEvent"
         or event.deep_get("userIdentity", "type") == "AWSService"
         or bool(event.deep_get("userIdentity", "invokedBy"))
+        or ":assumed-role/AWSServiceRoleFor" in event.deep_get("userIdentity", "arn", default="")
     )
 
 
@@ -70,8 +77,11 @@ def principals(statement):
 
 
 def for_everyone(statement):
-    """Whether a statement is for anybody at all, without a condition."""
-    return "*" in principals(statement) and not statement.get("Condition")
+    """Whether a statement is for anybody at all, without a condition that says who or from where."""
+    if "*" not in principals(statement):
+        return False
+    keys = [str(key).lower() for test in document(statement.get("Condition")).values() for key in document(test)]
+    return not any(key in NARROWING for key in keys)
 
 
 def is_everything(statement):

@@ -44,14 +44,15 @@ def initiator(event):
     return named(event.get("identity"))
 
 
-def changed(event, name):
-    """Whether a record tells of a change of this name that was carried out."""
-    return event.get("operationName") == name and event.deep_get("properties", "result") == "success"
+def was_done(event):
+    """Whether a change of the directory was carried out."""
+    return named(event.deep_get("properties", "result") or event.get("result")).lower() == "success"
 
 
-def targets(event):
-    """What was changed, by the names it is known by."""
+def targets(event, *kinds):
+    """What was changed, by the names it is known by; with kinds (`User`, `Role`), those alone."""
     found = mappings(event.deep_get("properties", "targetResources"))
+    found = [one for one in found if not kinds or one.get("type") in kinds]
     return [named(one.get("userPrincipalName") or one.get("displayName") or one.get("id")) for one in found]
 
 
@@ -67,7 +68,9 @@ def new_values(event):
 def caller(event):
     """Who called Azure's management."""
     claims = document(event.deep_get("identity", "claims"))
-    return named(next(filter(None, (claims.get(name) for name in _CLAIMS)), event.get("caller")))
+    proof = document(event.deep_get("identity", "authorization", "evidence"))
+    found = [*(claims.get(name) for name in _CLAIMS), event.get("caller"), proof.get("principalId")]
+    return named(next(filter(None, found), None))
 
 
 def operation(event):

@@ -1,4 +1,4 @@
-from ingestd_aws import account, actor, asked, context, succeeded
+from ingestd_aws import account, actor, asked, context, is_service, succeeded
 from ingestd_values import named
 
 NAMES = {
@@ -11,7 +11,7 @@ NAMES = {
 
 
 def rule(event):
-    return event.get("eventName") in NAMES and succeeded(event)
+    return event.get("eventName") in NAMES and succeeded(event) and not is_service(event)
 
 
 def _provider(event):

@@ -1,4 +1,4 @@
-from ingestd_aws import account, account_of, actor, allowing, asked, context, principals, succeeded
+from ingestd_aws import account, account_of, actor, allowing, asked, context, for_everyone, principals, succeeded
 from ingestd_values import named
 
 DOCUMENTS = {"CreateRole": "assumeRolePolicyDocument", "UpdateAssumeRolePolicy": "policyDocument"}
@@ -17,7 +17,7 @@ def _outsiders(event):
     for statement in allowing(asked(event, DOCUMENTS[event.get("eventName")])):
         for name in principals(statement):
             who = "*" if name == "*" else account_of(name)
-            if who and who != home and (who != "*" or not statement.get("Condition")):
+            if who and who != home and (who != "*" or for_everyone(statement)):
                 found.append(who)
     return list(dict.fromkeys(found))
 

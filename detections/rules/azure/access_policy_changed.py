@@ -1,4 +1,4 @@
-from ingestd_azure import directory_context, initiator, targets
+from ingestd_azure import directory_context, initiator, targets, was_done
 
 OPERATIONS = {
     "Delete conditional access policy": "deleted",
@@ -7,7 +7,7 @@ OPERATIONS = {
 
 
 def rule(event):
-    return event.get("operationName") in OPERATIONS and event.deep_get("properties", "result") == "success"
+    return event.get("operationName") in OPERATIONS and was_done(event)
 
 
 def _policy(event):

@@ -1,12 +1,11 @@
-from ingestd_azure import directory_context, initiator, targets
+from ingestd_azure import directory_context, initiator, targets, was_done
 
 MARKS = ("Certificates and secrets management", "Add service principal credentials")
 
 
 def rule(event):
-    if event.get("category") != "AuditLogs" or event.deep_get("properties", "result") != "success":
-        return False
-    return any(mark in event.get("operationName", "") for mark in MARKS)
+    name = event.get("operationName", "")
+    return any(mark in name for mark in MARKS) and was_done(event)
 
 
 def _application(event):

@@ -1,8 +1,8 @@
-from ingestd_azure import changed, directory_context, initiator, new_values, targets
+from ingestd_azure import directory_context, initiator, new_values, targets, was_done
 
 
 def rule(event):
-    if not changed(event, "Consent to application"):
+    if event.get("operationName") != "Consent to application" or not was_done(event):
         return False
     return new_values(event).get("ConsentContext.IsAdminConsent", "").lower() == "true"
 

@@ -1,10 +1,10 @@
-from ingestd_azure import directory_context, initiator, targets
+from ingestd_azure import directory_context, initiator, targets, was_done
 
 OPERATIONS = {"Set domain authentication", "Set federation settings on domain"}
 
 
 def rule(event):
-    return event.get("operationName") in OPERATIONS and event.deep_get("properties", "result") == "success"
+    return event.get("operationName") in OPERATIONS and was_done(event)
 
 
 def _domain(event):

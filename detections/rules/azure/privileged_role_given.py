@@ -1,11 +1,8 @@
-from ingestd_azure import directory_context, initiator, new_values, targets
+from ingestd_azure import directory_context, initiator, new_values, targets, was_done
 
-OPERATIONS = {
-    "Add eligible member to role",
-    "Add member to role",
-    "Add member to role completed (PIM activation)",
-    "Add member to role outside of PIM (permanent)",
-}
+OPERATIONS = ("Add eligible member to role", "Add member to role")
+UNDECIDED = ("canceled", "denied", "expired", "requested")
+WHO = ("Group", "ServicePrincipal", "User")
 ROLES = {
     "Application Administrator",
     "Authentication Administrator",
@@ -25,9 +22,10 @@ FIRST = {"Company Administrator", "Global Administrator", "Privileged Role Admin
 
 
 def rule(event):
-    if event.get("operationName") not in OPERATIONS or event.deep_get("properties", "result") != "success":
+    name = event.get("operationName", "")
+    if not name.startswith(OPERATIONS) or any(word in name for word in UNDECIDED):
         return False
-    return _role(event) in ROLES
+    return was_done(event) and _role(event) in ROLES
 
 
 def _role(event):
@@ -37,7 +35,7 @@ def _role(event):
 
 
 def _whom(event):
-    return next((name for name in targets(event) if name not in ROLES), "<unknown>")
+    return next(iter(targets(event, *WHO)), "<unknown>")
 
 
 def title(event):

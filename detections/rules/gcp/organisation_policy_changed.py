@@ -1,21 +1,12 @@
 from ingestd_gcp import actor, context, method, resource, succeeded
 from ingestd_values import last
 
-METHODS = (
-    ".OrgPolicy.ClearOrgPolicy",
-    ".OrgPolicy.DeletePolicy",
-    ".OrgPolicy.SetOrgPolicy",
-    ".OrgPolicy.UpdatePolicy",
-    "ClearOrgPolicy",
-    "SetOrgPolicy",
-)
+SERVICES = {"cloudresourcemanager.googleapis.com", "orgpolicy.googleapis.com"}
+METHODS = (".OrgPolicy.DeletePolicy", ".OrgPolicy.UpdatePolicy", "ClearOrgPolicy", "SetOrgPolicy")
 
 
 def rule(event):
-    if event.deep_get("protoPayload", "serviceName") not in (
-        "cloudresourcemanager.googleapis.com",
-        "orgpolicy.googleapis.com",
-    ):
+    if event.deep_get("protoPayload", "serviceName") not in SERVICES:
         return False
     return method(event).endswith(METHODS) and succeeded(event)
 

@@ -5,6 +5,10 @@ WRONG_IN_ENTRA = {"50034", "50053", "50056", "50126"}
 
 
 def rule(event):
+    return _failed(event) and _source(event) != "<unknown>"
+
+
+def _failed(event):
     if event.get("eventName") == "ConsoleLogin":
         return event.deep_get("responseElements", "ConsoleLogin") == "Failure"
     if event.get("category") in SIGN_INS:

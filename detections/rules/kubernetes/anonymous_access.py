@@ -1,3 +1,4 @@
+from ingestd_kubernetes import context
 from ingestd_values import named
 
 ANONYMOUS = {"system:anonymous", "system:unauthenticated"}
@@ -26,4 +27,4 @@ def dedup(event):
 
 
 def alert_context(event):
-    return {field: event.get(field) for field in ("verb", "requestURI", "sourceIPs", "userAgent", "objectRef")}
+    return context(event, "requestURI")

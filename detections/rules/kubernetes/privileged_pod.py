@@ -1,3 +1,4 @@
+from ingestd_kubernetes import context, refused, user
 from ingestd_values import mappings, named
 
 SYSTEM = {"amazon-cloudwatch", "amazon-guardduty", "calico-system", "kube-system"}
@@ -8,7 +9,7 @@ def rule(event):
         return False
     if event.deep_get("objectRef", "subresource") or event.deep_get("objectRef", "namespace") in SYSTEM:
         return False
-    return bool(_freedoms(event))
+    return bool(_freedoms(event)) and not refused(event)
 
 
 def _freedoms(event):
@@ -28,19 +29,14 @@ def _freedoms(event):
     return found
 
 
-def _who(event):
-    return named(event.deep_get("user", "username"))
-
-
 def title(event):
     space = named(event.deep_get("objectRef", "namespace"))
-    return f"{_who(event)} started a pod in {space} that can leave its container: {', '.join(_freedoms(event)[:4])}"
+    return f"{user(event)} started a pod in {space} that can leave its container: {', '.join(_freedoms(event)[:4])}"
 
 
 def dedup(event):
-    return f"{named(event.deep_get('objectRef', 'namespace'))}:{_who(event)}"
+    return f"{named(event.deep_get('objectRef', 'namespace'))}:{user(event)}"
 
 
 def alert_context(event):
-    fields = ("user", "sourceIPs", "userAgent", "objectRef")
-    return {"freedoms": _freedoms(event), **{field: event.get(field) for field in fields}}
+    return {"freedoms": _freedoms(event), **context(event)}
