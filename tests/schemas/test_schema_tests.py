@@ -78,7 +78,7 @@ def test_the_documented_example_works(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "schemas.md").read_text()
     blocks = [block.split("```")[0] for block in text.split("```yaml\n")[1:]]
     (tmp_path / "orders.yml").write_text(blocks[0])
-    (tmp_path / "orders_tests.yml").write_text(blocks[1])
+    (tmp_path / "orders_tests.yml").write_text(blocks[-1])
     registry = Registry.load([tmp_path], builtin=False)
     assert registry.names == ["Custom.Shop.Orders"]
     assert [run_test(registry, test) for test in load_tests(tmp_path / "orders_tests.yml")] == [[]]

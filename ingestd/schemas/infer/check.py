@@ -37,8 +37,11 @@ class Loss(NamedTuple):
         return f"{self.source}: record {self.ordinal}: {path}{self.why}"
 
 
-def losses(kind: LogType, samples: Iterable[Sample], draft: LogType | None) -> list[Loss]:
-    """Each loss, at most 1,000. For text, `draft` reads the same lines as texts."""
+def losses(
+    kind: LogType, samples: Iterable[Sample], draft: LogType | None, aside: frozenset[str] = frozenset()
+) -> list[Loss]:
+    """Each loss, at most 1,000. For text, `draft` reads the same lines as texts. That top-level fields in `aside` are
+    set aside is known, and told elsewhere."""
     found: list[Loss] = []
     reader, plain, source = None, None, None
     for sample in samples:
@@ -49,7 +52,7 @@ def losses(kind: LogType, samples: Iterable[Sample], draft: LogType | None) -> l
             if sample.ordinal:  # the header line was not kept: every record before this one was left out
                 plain = None
         assert reader is not None
-        for path, why in dict(_lost(reader, plain, sample)).items():
+        for path, why in dict(_lost(reader, plain, sample, aside)).items():
             found.append(Loss(sample.source, sample.ordinal, path, why))
             if len(found) >= _MOST_LOSSES:
                 return found
@@ -61,7 +64,7 @@ def session_of(kind: LogType) -> Session:
     return Classifier([kind]).session(SessionInfo(identity="sample", keep_unknown=True))
 
 
-def _lost(reader: Session, plain: Session | None, sample: Sample) -> Iterator[tuple[str, str]]:
+def _lost(reader: Session, plain: Session | None, sample: Sample, aside: frozenset[str]) -> Iterator[tuple[str, str]]:
     read = reader.read(sample.data, sample.ordinal)
     events = read if isinstance(read, list) else [read]
     raws = _raw(sample.data) if reader_is_json(reader) else [_texts(plain, sample)] if plain is not None else []
@@ -72,8 +75,11 @@ def _lost(reader: Session, plain: Session | None, sample: Sample) -> Iterator[tu
         if event is None:
             continue
         raw = raws[at] if at < len(raws) else None
+        known = aside.intersection(event.get("p_unexpected", {}))
+        if known and isinstance(raw, dict):
+            raw = {name: value for name, value in raw.items() if name not in known}
         for path, value in event.get("p_unknown_fields", {}).items():
-            if not (isinstance(value, str) and value in ABSENT):
+            if path not in known and not (isinstance(value, str) and value in ABSENT):
                 yield path, "is not declared"
         for path, why in event.get("p_unexpected", {}).items():
             if path not in event.get("p_unknown_fields", {}):

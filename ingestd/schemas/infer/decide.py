@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -17,6 +18,8 @@ _PROVEN = ("aws_arn", "aws_instance_id", "ip", "url", "email", "mac", "md5", "sh
 _MOST = 0.9
 _SOME = 0.1
 _MOST_ENUM = 12
+_MANY, _ODD = 20, 0.05
+"""Of so many values a share so small may be of another kind: redacted, or broken."""
 _FEW = 10
 """Below so many values a decision is marked as resting on little."""
 _MAP_OBJECTS, _MAP_KEYS, _MAP_SHARE = 20, 20, 0.2
@@ -39,8 +42,20 @@ class Field(msgspec.Struct, kw_only=True):
     of: int = 0
     evidence: dict[str, int] = {}
     counter_examples: list[str] = []
+    odd: int = 0
+    """Values of another kind than nearly all others: the record is kept without them."""
     absent: list[str] = []
     """Texts for "nothing" that stood among typed values."""
+
+    @property
+    def parent(self) -> str:
+        """Name of the object around it."""
+        return self.path.rpartition(".")[0].rpartition(".")[2]
+
+    @property
+    def has_odd(self) -> bool:
+        """Whether records may have to be kept without this field, or one below."""
+        return any(field.odd for field in self.walk())
 
     def walk(self) -> Iterable[Field]:
         """This field and all below."""
@@ -68,6 +83,8 @@ class Decider:
             folded = column_name(name).lower()
             if not child.seen:
                 self.skipped.append(f"{here}: always null")
+            elif folded in found and found[folded].name.lower() == name.lower():
+                self.skipped.append(f"{here}: read as {found[folded].name}, from which it differs in capitals only")
             elif not name.strip() or (not path and folded.startswith("p_")) or folded in found:
                 if path:
                     return None
@@ -81,7 +98,7 @@ class Decider:
         """One value, whatever it is."""
         made = Field(name=name, path=path, type="json", seen=node.seen, of=of)
         made.evidence = {_kind_name(kind): count for kind, count in node.kinds.items() if kind is not type(None)}
-        kinds = {kind for kind in node.kinds if kind is not type(None)}
+        kinds = self._usual(made, node)
         if node.deep or node.depth >= MOST_DEPTH:
             made.notes.append("nested too deep to be declared")
         elif kinds == {dict}:
@@ -98,6 +115,25 @@ class Decider:
         if made.seen < _FEW and made.type != "json":
             made.confidence = min(made.confidence, 0.6)
         return made
+
+    def _usual(self, made: Field, node: Node) -> set[type]:
+        """The kinds of the values, without the few that nearly none has. In lines of text all are texts."""
+        kinds = {kind for kind in node.kinds if kind is not type(None)}
+        best = max(kinds, key=lambda kind: node.kinds[kind], default=dict)
+        rest = node.seen - node.kinds.get(best, 0)
+        if str in kinds and len(kinds) == 2 and set(node.forms) <= {("absent",), ("blank",)}:
+            made.odd = node.kinds[str]
+            return kinds - {str}
+        if self._text or best is str or best is int or best is float or not 0 < rest <= _ODD * node.seen:
+            return kinds
+        if best is bool and set(node.forms) == {("boolean",)}:
+            return {bool}
+        if node.seen < _MANY:
+            return kinds
+        made.odd = rest
+        made.notes.append(f"{rest} of {node.seen} are of another kind")
+        made.counter_examples = node.examples[:]
+        return {best}
 
     # --- structures -----------------------------------------------------------------------------------
 
@@ -137,6 +173,8 @@ class Decider:
         blank, absent = forms.pop(("blank",), 0), forms.pop(("absent",), 0)
         if str in kinds and not forms and len(kinds) > 1:
             kinds = kinds - {str}
+        if self._are_digits(made, node, kinds, forms):
+            kinds = kinds - {str}
         if kinds == {bool}:
             made.type = "boolean"
         elif kinds <= {int, float}:
@@ -154,6 +192,13 @@ class Decider:
             self._indicators(made, node, forms)
             if "indicators" not in made.attributes:  # whose values name people and machines
                 self._enum(made, node)
+
+    def _are_digits(self, made: Field, node: Node, kinds: set[type], forms: dict[Forms, int]) -> bool:
+        """Whether the texts beside numbers are numbers, too, which some producers quote now and then."""
+        beside = str in kinds and len(kinds) > 1 and kinds <= {int, float, str}
+        return beside and not node.zeros and not names.is_identifier(made.name) and all(
+            shape[0] in ("int", "float") for shape in forms
+        )  # fmt: skip
 
     def _number(self, made: Field, node: Node, kinds: set[type]) -> None:
         units = [unit for unit in epochs(node.low) if unit in epochs(node.high)]
@@ -179,15 +224,20 @@ class Decider:
         if all("json" in shape for shape in forms):
             self._embedded(made, node)
             return
-        if formats := _time_formats(made.name, forms):
-            made.type, made.attributes["timeFormats"] = "timestamp", formats
-            self._ambiguous(made, forms)
-            return
-        timed = sum(count for shape, count in forms.items() if shape[0] in TIME_FORMS)
-        if timed > _MOST * total:
-            made.notes.append(f"{timed} of {total} are times; the others keep it from being one")
+        times = {shape: count for shape, count in forms.items() if TIME_FORMS.intersection(shape)}
+        timed = sum(times.values())
+        is_one = timed == total or (not self._text and total >= _MANY and timed >= (1 - _ODD) * total)
+        if timed < total and timed > _MOST * total:
+            keeps = "the others are set aside" if is_one else "the others keep it from being one"
+            made.notes.append(f"{timed} of {total} are times; {keeps}")
             made.confidence = 0.6
-            made.counter_examples = [text for text in node.examples if not TIME_FORMS.intersection(FORMS[text])]
+            texts = (*node.examples, *node.values)
+            made.counter_examples = [text for text in texts if not TIME_FORMS.intersection(FORMS[text])][:3]
+        if is_one and (formats := _time_formats(made.name, times)):
+            made.type, made.attributes["timeFormats"] = "timestamp", formats
+            made.odd = total - timed
+            self._ambiguous(made, times)
+            return
         if self._counts(made.name, node, forms):
             made.type = "float" if any(shape[0] == "float" for shape in forms) else "bigint"
         elif self._text and all(shape[0] == "boolean" for shape in forms):
@@ -222,6 +272,11 @@ class Decider:
         share = {name: sum(count for shape, count in forms.items() if name in shape) / max(total, 1)
                  for name in (*_PROVEN, "domain", "net_addr", "aws_account_id", "int", "digits")}  # fmt: skip
         found = [name for name in _PROVEN if share[name] >= _MOST]
+        if found == ["url"] and (names.is_own_link(made.name) or _is_one_host(node)):
+            made.notes.append("links at one host: no indicator")
+            return
+        if found == ["email"] and names.indicator(made.name, made.parent) == "actor_id":
+            found.append("actor_id")
         words = names.words(made.name)
         if not found:
             found = self._by_name(made, words, share)
@@ -241,7 +296,7 @@ class Decider:
                 return [name, "username"] if name == "email" and names.indicator(made.name) == "username" else [name]
         if share["net_addr"] >= _MOST:
             return ["net_addr"]
-        suggested = names.indicator(made.name)
+        suggested = names.indicator(made.name, made.parent)
         if suggested in {"hostname", "domain"}:
             return [suggested] if hosts >= _SOME or suggested == "hostname" else []
         if suggested:
@@ -255,6 +310,12 @@ class Decider:
                 made.notes.append(f"always {values[0]}")
             else:
                 made.notes.append(f"one of {', '.join(sorted(values))}")
+
+
+def _is_one_host(node: Node) -> bool:
+    """Whether all links lead to one host: to the service that wrote the log, and to nothing worth a search."""
+    hosts = {urlsplit(text).netloc for text in node.values if "://" in text}
+    return node.looked > 1 and len(hosts) == 1
 
 
 def _kind_name(kind: type) -> str:
@@ -344,7 +405,7 @@ def choose_required(fields: list[Field], records: int) -> None:
     """Mark few fields that every record has and few other log types do; none on little evidence."""
     if records < _FEW:
         return
-    certain = [field for field in fields if field.confidence >= _CERTAIN and not field.absent]
+    certain = [field for field in fields if field.confidence >= _CERTAIN and not field.absent and not field.has_odd]
     always = [field for field in certain if field.seen == records and field.type != "json"]
     telling = [field for field in always if field.name.lower() not in _COMMON]
     for field in sorted(telling, key=lambda field: -len(names.words(field.name)))[:_MOST_REQUIRED]:

@@ -88,7 +88,7 @@ def document(
     lines = [*(f"# {comment(line)}" for line in head), f"schema: {name}", "version: 0"]
     lines.append(f"description: {quoted(description)}")
     if lenient:
-        lines.append("lenient: true  # texts such as - stand where typed values are expected")
+        lines.append("lenient: true  # a few values are of another kind: they are set aside, their records stay")
     if parser is not None:
         ((kind, options),) = parser.items()
         lines += ["parser:", f"  {kind}:"]

@@ -14,7 +14,27 @@ from ingestd.schemas.timestamps import format_reader
 Forms = tuple[str, ...]
 
 ABSENT: Final = frozenset(
-    {"", "-", "--", "N/A", "n/a", "NA", "null", "NULL", "None", "none", "nil", "(null)", "(none)"}
+    {
+        "",
+        "-",
+        "--",
+        "N/A",
+        "n/a",
+        "NA",
+        "null",
+        "NULL",
+        "None",
+        "none",
+        "nil",
+        "(null)",
+        "(none)",
+        "redacted",
+        "REDACTED",
+        "[REDACTED]",
+        "<redacted>",
+        "...",
+        "***",
+    }
 )
 """Texts that stand for "nothing here"."""
 
@@ -23,7 +43,8 @@ TIMES: Final = (
     "%Y-%m-%d %H:%M:%S,%f", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %H:%M:%S.%f %z", "%Y-%m-%d %H:%M:%S %Z",
     "%Y-%m-%d %H:%M:%S.%f %Z", "%Y/%m/%d %H:%M:%S", "%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %Z",
     "%a, %d %b %Y %H:%M:%S %z", "%a %b %e %H:%M:%S %Y", "%b %e %H:%M:%S", "%b %d %Y %H:%M:%S",
-    "%d %b %Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M:%S",
+    "%a %b %e %H:%M:%S %Y %Z", "%d %b %Y %H:%M:%S",
+    "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M:%S",
     "%Y%m%dT%H%M%S%z", "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d",
 )  # fmt: skip
 """Patterns that are tried beside rfc3339 and the epoch units, the likelier of two that fit a text first."""
@@ -41,7 +62,7 @@ _INT = re.compile(r"(?:0|-?[1-9]\d{0,18})\Z", re.ASCII)
 _DIGITS = re.compile(r"-?\d+\Z", re.ASCII)
 _FLOAT = re.compile(r"-?(?:0|[1-9]\d{0,14})\.(\d{1,15})\Z", re.ASCII)
 _DOMAIN = re.compile(r"(?=.{4,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,62})\.)+[a-z][a-z0-9-]{1,62}\.?\Z", re.I | re.ASCII)
-_PORT = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}\Z", re.ASCII)
+_PORT = re.compile(r"(?:[\w-]+\.[\w.-]+|localhost|\[[0-9a-fA-F:]+\]):\d{1,5}\Z", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z", re.I | re.ASCII)
 _HASHES = {32: "md5", 40: "sha1", 64: "sha256"}
 _HEX = re.compile(r"[0-9a-fA-F]+\Z")

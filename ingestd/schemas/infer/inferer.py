@@ -172,7 +172,8 @@ class Inferer:
             made.losses = [check.Loss("the schema", 0, "", str(problem)) for problem in error.problems]
             return
         made.checked = len(self._kept)
-        made.losses = check.losses(kind, self._kept, self._draft_type)
+        aside = frozenset(field.name for field in made.fields if field.has_odd)
+        made.losses = check.losses(kind, self._kept, self._draft_type, aside)
 
     def _document(self, fields: list[Field], skipped: list[str]) -> str:
         absent = sorted({text for top in fields for field in top.walk() for text in field.absent})
@@ -186,7 +187,8 @@ class Inferer:
             head.append(f"The built-in log type {self.draft.builtin} reads such lines, too.")
         head += [f"Left out: {reason}" for reason in skipped[:50]]
         return emit.document(
-            self.name, fields, parser=parser, lenient=parser is None and bool(absent), head=head,
+            self.name, fields, parser=parser, head=head,
+            lenient=parser is None and (bool(absent) or any(field.has_odd for field in fields)),
             description=f"Inferred from {self.records} records",
         )  # fmt: skip
 

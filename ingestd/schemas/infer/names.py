@@ -28,9 +28,17 @@ _TIMES = word_set(
 _MAPS = word_set("tags labels annotations headers attributes properties params parameters metadata")
 _KINDS = word_set("type kind category event action schema class operation")
 
+_TRACES = word_set("trace correlation request session transaction audit")
+_ACTORS = (("actor",), ("user",), ("principal",), ("by",))
+"""Last words of what has an id that names who did it: `user_id`, `created_by.id`."""
+_OWN_IDS = word_set("id gid uid profileid")
+_USER_NAMES = word_set("user login loginname actor actorname principal")
+_PAGES = (("html",), ("clone",), ("run",), ("self",), ("web",), ("avatar",), ("api",))
+_GROUPS = (("organization",), ("org",), ("repository",), ("team",))
 EVENT_TIMES = (
-    "eventtime", "timestamp", "time", "attimestamp", "ts", "datetime", "timegenerated", "published", "occurredat",
-    "occurred", "createdat", "created", "date", "eventdate", "starttime", "start", "timecreated",
+    "eventtime", "timestamp", "time", "attimestamp", "eventcreationtime", "ts", "datetime", "timegenerated",
+    "published", "occurredat", "occurred", "createdat", "created", "date", "eventdate", "starttime", "start",
+    "timecreated",
 )  # fmt: skip
 """Names of the event time, the likelier first; without capitals and separators."""
 _NOT_EVENT_TIMES = word_set(
@@ -89,18 +97,33 @@ def event_time_rank(name: str) -> int:
     return 60 if _NOT_EVENT_TIMES.intersection(words(name)) else 30
 
 
-def indicator(name: str) -> str:
-    """The indicator that the name alone suggests, or an empty text."""
+def is_own_link(name: str) -> bool:
+    """Whether it names a link to the page of a thing at the service that wrote the log."""
+    found = words(name)
+    return found[-1:] in (("url",), ("uri",), ("link",), ("href",)) and found[:1] in _PAGES
+
+
+def indicator(name: str, parent: str = "") -> str:
+    """The indicator that the name alone suggests, or with the name of the object around it; else an empty text."""
     found, plain = words(name), squeezed(name)
     last = found[-1:] and found[-1]
-    if "trace" in found and last == "id":
+    around = words(parent)[-1:]
+    if last == "id" and _TRACES.intersection(found[:-1] or around):
         return "trace_id"
-    if plain in {"actorid", "principalid"}:
+    if plain in _OWN_IDS and (around in _ACTORS or words(parent)[-2:] == ("service", "account")):
         return "actor_id"
-    if plain in {"user", "login", "loginname", "actorname", "principal"} or plain.endswith("username"):
+    if last == "id" and found[-2:-1] in _ACTORS:
+        return "actor_id"
+    if plain in _USER_NAMES and around not in _GROUPS:
         return "username"
-    if last in {"hostname", "host", "fqdn"} or found[-2:] == ("host", "name"):
+    if plain.endswith("username") or (plain in {"name", "displayname"} and around in (("actor",), ("user",))):
+        return "username"
+    if last in {"hostname", "host", "fqdn"} or found[-2:] in (("host", "name"), ("host", "header")):
         return "hostname"
+    if plain == "hostidentifier":
+        return "hostname"
+    if last == "sha":
+        return "sha1"
     if last in {"domain", "domainname"}:
         return "domain"
     return "serial_number" if found[-2:] == ("serial", "number") else ""
