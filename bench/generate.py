@@ -85,6 +85,9 @@ _WEIGHTS = list(accumulate(1 / (rank + 1) for rank in range(len(NAMES))))
 class Traffic:
     """Endless events of one object's principals."""
 
+    names = NAMES
+    """What they call, the most frequent first."""
+
     def __init__(self, seed: int, start: datetime = START) -> None:
         self._random = random.Random(f"traffic-{seed}")
         self._clock = start
@@ -182,7 +185,7 @@ class Traffic:
         """The next event."""
         draw = self._random
         principal = draw.choices(self._principals, cum_weights=self._principal_weights)[0]
-        service, name, read_only = draw.choices(NAMES, cum_weights=_WEIGHTS)[0]
+        service, name, read_only = draw.choices(self.names, cum_weights=_WEIGHTS[: len(self.names)])[0]
         self._clock += timedelta(milliseconds=draw.randint(1, 300))
         request, response = self._parameters(service, name)
         event: dict[str, Any] = {
@@ -225,18 +228,40 @@ class Traffic:
         return event
 
 
-def events(seed: int, count: int) -> Iterator[dict[str, Any]]:
+_QUIET_NAMES = [
+    found
+    for found in NAMES
+    if found[2] and found[0] in {"s3", "ec2", "sts", "kms", "logs", "sqs", "dynamodb", "lambda"}
+]
+
+
+class QuietTraffic(Traffic):
+    """What services of one's own read all day, from inside the network: next to nothing for detections to say."""
+
+    names = _QUIET_NAMES
+
+    def _principal(self, number: int) -> dict[str, Any]:
+        principal = super()._principal(number | 1)  # a role, never a user
+        principal["address"] = f"10.{number}.{self._random.randint(0, 255)}.{self._random.randint(1, 254)}"
+        principal["region"] = "us-east-1"
+        identity = principal["identity"]
+        for key in ("principalId", "arn"):
+            identity[key] = identity[key].replace("i-", "worker-")
+        return principal
+
+
+def events(seed: int, count: int, kind: type[Traffic] = Traffic) -> Iterator[dict[str, Any]]:
     """`count` events of one object."""
-    traffic = Traffic(seed, START + timedelta(minutes=5 * seed))
+    traffic = kind(seed, START + timedelta(minutes=5 * seed))
     return (traffic.event() for _ in range(count))
 
 
-def plain_object(seed: int, count: int = RECORDS_PER_OBJECT) -> bytes:
+def plain_object(seed: int, count: int = RECORDS_PER_OBJECT, kind: type[Traffic] = Traffic) -> bytes:
     """One object as CloudTrail writes it, before compression."""
-    return json.dumps({"Records": list(events(seed, count))}, separators=(",", ":")).encode()
+    return json.dumps({"Records": list(events(seed, count, kind))}, separators=(",", ":")).encode()
 
 
-def gzip_object(seed: int, count: int = RECORDS_PER_OBJECT) -> bytes:
+def gzip_object(seed: int, count: int = RECORDS_PER_OBJECT, kind: type[Traffic] = Traffic) -> bytes:
     """The same, as it lies in the bucket; without a time in the header, so that it is the same every time."""
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-    return packer.compress(plain_object(seed, count)) + packer.flush()
+    return packer.compress(plain_object(seed, count, kind)) + packer.flush()

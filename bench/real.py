@@ -112,13 +112,18 @@ def _records(stages: Stages, data: bytes) -> Iterator[bytes]:
         yield from (record for record in block.records if not isinstance(record, Damage))
 
 
-def read_only(stages: Stages, data: bytes) -> int:
-    """And normalise; how many events."""
+def normalised(stages: Stages, data: bytes) -> Iterator[dict[str, Any]]:
+    """And normalise."""
     read = stages.session(object_task(1, "x")).read
-    ordinal = -1
     for ordinal, record in enumerate(_records(stages, data)):
-        assert isinstance(read(record, ordinal), dict)
-    return ordinal + 1
+        event = read(record, ordinal)
+        assert isinstance(event, dict)
+        yield event
+
+
+def read_only(stages: Stages, data: bytes) -> int:
+    """Decompress, cut and normalise; how many events."""
+    return sum(1 for _ in normalised(stages, data))
 
 
 def pieces(data: bytes) -> Iterator[bytes]:

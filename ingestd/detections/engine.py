@@ -10,9 +10,8 @@ import orjson
 
 from ingestd.detections import failure, returns
 from ingestd.detections.event import PantherEvent
-from ingestd.detections.formulas import TRUE
 from ingestd.detections.load import DetectionSet
-from ingestd.detections.routing import Plan, analyse_all
+from ingestd.detections.routing import Analysis, Plan
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.watch import Watch
 from ingestd.errors import RuleTimeout
@@ -46,7 +45,7 @@ class Engine:
         self.missed: list[Missed] = []
         """With `routing="verify"`, which runs everything: what routing would have missed."""
         self._routing = routing
-        self._guards = {} if routing == "off" else analyse_all(detections)
+        self._analysis = None if routing == "off" else Analysis(detections)
         self._last: Runnable | None = None
         self._plans: dict[str, Plan | None] = {}
         self._policies: dict[str, tuple[Runnable, ...]] = {}
@@ -213,8 +212,7 @@ class Engine:
         runnables = self.detections.for_log_type(log_type)
         plan = None
         if runnables:
-            formulas = [self._guards.get(runnable.id, TRUE) for runnable in runnables]
-            plan = Plan(runnables, self.detections.data_models.get(log_type), formulas, self.watch)
+            plan = Plan(runnables, self.detections.data_models.get(log_type), self._analysis, self.watch)
         if len(self._plans) < _MAX_PLANS:  # a log type is a name from our own schemas; a bound all the same
             self._plans[log_type] = plan
         return plan

@@ -7,7 +7,9 @@ running the rule it was cut out of (`rewrite`).
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from ingestd.detections.immutable import Absent
@@ -17,8 +19,9 @@ class Field(NamedTuple):
     """What a rule may ask of an event."""
 
     keys: tuple[str, ...]
-    how: Literal["get", "udm", "chain"] = "get"
-    """`event.get(key)` or `event.deep_get(*keys)`; `event.udm(key)`; `event.get(key, {}).get(key, {})…`."""
+    how: Literal["get", "udm", "chain", "method"] = "get"
+    """`event.get(key)` or `event.deep_get(*keys)`; `event.udm(key)`; `event.get(key, {}).get(key, {})…`; `udm` where
+    the data model's method has to be run to know."""
 
 
 VALUE = "_value_"
@@ -34,6 +37,11 @@ class Expression:
         self.fields = fields
         self._function: Callable[[Any], Any] | None = None
 
+    @cached_property
+    def key(self) -> str:
+        """Equal for expressions that are written alike with the same constants."""
+        return ast.dump(self.node)
+
     @property
     def field(self) -> Field | None:
         """The field, if there is exactly one."""
@@ -43,6 +51,16 @@ class Expression:
     def is_constant(self) -> bool:
         """Whether it reads no field."""
         return not self.fields
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a field as it is, perhaps with a constant for a missing one."""
+        return _is_value(self.node)
+
+    def of(self, value: Expression) -> Expression:
+        """This expression of what another one gives."""
+        node = _Replacing(value.node).visit(copy.deepcopy(self.node))
+        return Expression(node, {**self.constants, **value.constants}, value.fields)
 
     @property
     def never_raises(self) -> bool:
@@ -75,6 +93,21 @@ class Expression:
     def tells_apart(self) -> frozenset[str] | None:
         """The texts that the expression can tell from any other text; None when that is not a fixed set."""
         return _told_apart(self.node, self.constants)
+
+    @property
+    def looks_into_containers(self) -> bool:
+        """Whether two lists, or two mappings, neither of them empty, may be different things to the expression."""
+        return self.tells_apart() is None or _compares_containers(self.node, self.constants)
+
+
+class _Replacing(ast.NodeTransformer):
+    """Puts a node in the place of the field's value."""
+
+    def __init__(self, value: ast.expr) -> None:
+        self._value = value
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._value if node.id == VALUE else node
 
 
 _FETCHING = (
@@ -199,6 +232,18 @@ def _value_of(node: ast.expr, constants: Mapping[str, Any]) -> tuple[Any] | None
             values = [_value_of(item, constants) for item in elts]
             return None if None in values else (tuple(value[0] for value in values if value is not None),)
     return None
+
+
+def _compares_containers(node: ast.expr, constants: Mapping[str, Any]) -> bool:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Compare):
+            for side in (part.left, *part.comparators):
+                wanted = _value_of(side, constants)
+                is_among = isinstance(part.ops[0], ast.In | ast.NotIn) and side is not part.left
+                members = wanted[0] if wanted and is_among else wanted or ()
+                if any(isinstance(member, tuple | list | dict | set | frozenset) for member in members):
+                    return True
+    return False
 
 
 def _union(sets: list[frozenset[str] | None]) -> frozenset[str] | None:

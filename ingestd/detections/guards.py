@@ -14,8 +14,9 @@ import ipaddress
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ingestd.detections.expressions import Expression, nonempty
-from ingestd.detections.formulas import FALSE, TRUE, Asks, Atom, Formula, answers, both, either
+from ingestd.detections.expressions import Expression, Field, nonempty
+from ingestd.detections.formulas import FALSE, TRUE, Asks, Atom, Formula, answer, both, either
+from ingestd.detections.immutable import wrap
 from ingestd.detections.rewrite import Rewriter, Unknown, Variable
 from ingestd.detections.sources import Source, Sources, is_builtin
 
@@ -61,6 +62,29 @@ def analyse(sources: Sources, source: Source, function: str = "rule") -> Formula
     except _TooLong:
         return TRUE
     return either(outcome.truthy, outcome.falsy_not_false, outcome.raises)
+
+
+def analyse_method(sources: Sources, source: Source, function: str, atom: Atom) -> Formula:
+    """The atom, which asks about what this method of a data model returns, in terms of what the method reads; about
+    the method's own answer where its code does not tell."""
+    asked = about_method(atom)
+    assert asked.atom is not None
+    definition = source.function(function)
+    if definition is None or len(definition.args.args) != 1 or _has_odd_parameters(definition):
+        return asked
+    walk = _MethodWalk(sources, asked.atom.expression)
+    try:
+        outcome = walk.body(source, definition.body, {definition.args.args[0].arg: Variable.EVENT})
+    except _TooLong:
+        return asked
+    return outcome[list(Asks).index(atom.asks)]
+
+
+def about_method(atom: Atom) -> Formula:
+    """The atom, as one that runs the data model's method."""
+    expression, asks = atom
+    fields = frozenset(Field(field.keys, how="method") for field in expression.fields)
+    return Formula("atom", Atom(Expression(expression.node, expression.constants, fields), asks))
 
 
 def _after_resets(statements: list[ast.stmt]) -> list[ast.stmt]:
@@ -109,12 +133,23 @@ class _Walk:
         self.steps = 0
         self.depth = 0
 
+    def _rewriter(self, source: Source, bindings: Bindings) -> Rewriter:
+        return Rewriter(self.sources, source, bindings)
+
+    def returned(self, source: Source, value: ast.expr | None, bindings: Bindings) -> Outcome:
+        """The outcome of `return value`."""
+        return _RETURNS_NONE if value is None else self.expression(source, value, bindings)
+
+    def lost(self) -> Outcome:
+        """The outcome of statements that are not understood."""
+        return ANYTHING
+
     # --- statements
 
     def body(self, source: Source, statements: list[ast.stmt], bindings: Bindings) -> Outcome:
         """The outcome of running the statements to the function's return."""
         if not statements:
-            return _RETURNS_NONE
+            return self.returned(source, None, bindings)
         self.steps += 1
         if self.steps > _MAX_STEPS:
             raise _TooLong
@@ -122,10 +157,10 @@ class _Walk:
         match first:
             case ast.Expr(value=ast.Constant()) | ast.Pass():
                 return self.body(source, rest, bindings)
-            case ast.Return(value=None):
-                return _RETURNS_NONE
-            case ast.Return(value=ast.expr() as value):
-                return self.expression(source, value, bindings)
+            case ast.Global(names=names) if all(map(source.is_bound_once, names)):
+                return self.body(source, rest, bindings)  # declared, and never assigned to
+            case ast.Return(value=value):
+                return self.returned(source, value, bindings)
             case ast.If():
                 test = self.expression(source, first.test, bindings)
                 taken = self.body(source, first.body + rest, bindings).within(test.truthy)
@@ -143,14 +178,14 @@ class _Walk:
             ):
                 caught = self.body(source, first.handlers[0].body + rest, bindings)
                 return caught.merged(self.body(source, rest, bindings))
-        return ANYTHING
+        return self.lost()
 
     def _loop(self, source: Source, loop: ast.For, rest: list[ast.stmt], bindings: Bindings) -> Outcome:
         """A loop that does not run at all is understood; one that runs is not."""
         try:
-            over = Rewriter(self.sources, source, bindings).rewrite(loop.iter)
+            over = self._rewriter(source, bindings).rewrite(loop.iter)
         except Unknown:
-            return ANYTHING
+            return self.lost()
         runs = _outcome(nonempty(over))
         passed = self.body(source, rest, bindings).within(runs.falsy)
         return _raising(either(runs.truthy, runs.raises)).merged(passed)
@@ -169,7 +204,7 @@ class _Walk:
         if function not in _RAISING_VALUE_ERROR_ONLY or len(call.args) != 1 or call.keywords:
             return False
         try:
-            argument = Rewriter(self.sources, source, bindings).rewrite(call.args[0])
+            argument = self._rewriter(source, bindings).rewrite(call.args[0])
         except Unknown:
             return False
         return argument.never_raises
@@ -178,11 +213,11 @@ class _Walk:
         self, source: Source, name: str, value: ast.expr, rest: list[ast.stmt], bindings: Bindings
     ) -> Outcome:
         try:
-            expression = Rewriter(self.sources, source, bindings).rewrite(value)
+            expression = self._rewriter(source, bindings).rewrite(value)
         except Unknown:
             called = self.expression(source, value, bindings)
             if called is ANYTHING:
-                return ANYTHING
+                return self.lost()
             tested = Variable(None, called._replace(raises=FALSE))
             return _raising(called.raises).merged(self.body(source, rest, {**bindings, name: tested}))
         evaluated = _outcome(expression)
@@ -237,10 +272,11 @@ class _Walk:
                 return known
             case ast.Call(func=ast.Name(id=name)) if name not in bindings:
                 called = self.sources.function(source, name)
-                if called is not None:
-                    return self._call(source, node, *called, bindings)
+                outcome = ANYTHING if called is None else self._call(source, node, *called, bindings)
+                if outcome is not ANYTHING:
+                    return outcome
         try:
-            return _outcome(Rewriter(self.sources, source, bindings).rewrite(node))
+            return _outcome(self._rewriter(source, bindings).rewrite(node))
         except Unknown:
             return ANYTHING
 
@@ -272,7 +308,7 @@ class _Walk:
             return ANYTHING
         given: dict[str, Variable] = {}
         raises = FALSE
-        rewriter = Rewriter(self.sources, source, bindings)
+        rewriter = self._rewriter(source, bindings)
         try:
             for name, argument in zip(names, call.args, strict=False):
                 given[name] = rewriter.argument(argument)
@@ -280,13 +316,44 @@ class _Walk:
                     raises = either(raises, _outcome(given[name].expression).raises)
             defaults = dict(zip(reversed(names), reversed(parameters.defaults), strict=False))
             for name in names[len(call.args) :]:
-                given[name] = Rewriter(self.sources, home, {}).argument(defaults[name])
+                given[name] = self._rewriter(home, {}).argument(defaults[name])
         except (Unknown, KeyError):
             return ANYTHING
         self.depth += 1
         outcome = self.body(home, definition.body, given)
         self.depth -= 1
         return _raising(raises).merged(outcome)
+
+
+class _MethodWalk(_Walk):
+    """A walk through a data model's method for the sake of a question about what it returns."""
+
+    def __init__(self, sources: Sources, question: Expression) -> None:
+        super().__init__(sources)
+        self._question = question
+
+    def _rewriter(self, source: Source, bindings: Bindings) -> Rewriter:
+        # A method gets a mapping that has none of the event's own methods.
+        return Rewriter(self.sources, source, bindings, is_plain=True)
+
+    def returned(self, source: Source, value: ast.expr | None, bindings: Bindings) -> Outcome:
+        if self.depth:
+            return super().returned(source, value, bindings)
+        if isinstance(value, ast.IfExp):
+            test = self.expression(source, value.test, bindings)
+            taken = self.returned(source, value.body, bindings).within(test.truthy)
+            passed = self.returned(source, value.orelse, bindings).within(test.falsy)
+            return _raising(test.raises).merged(taken).merged(passed)
+        try:
+            said = self._rewriter(source, bindings).rewrite(value or ast.Constant(None))
+            if said.is_constant:
+                return _answered(answer(self._question, wrap(said.evaluate(None))))
+        except Exception:  # noqa: BLE001 - Unknown, or what evaluating the constant raises
+            return self.lost()
+        return _outcome(self._question.of(said)) if said.is_plain else self.lost()
+
+    def lost(self) -> Outcome:
+        return super().lost() if self.depth else _outcome(self._question)
 
 
 def _again(node: ast.BoolOp, values: list[ast.expr]) -> ast.expr:
@@ -310,6 +377,10 @@ def _outcome(expression: Expression | None) -> Outcome:
             FALSE if expression.never_raises else raises,
         )
     if expression.is_constant:
-        truthy, falsy, falsy_not_false, raises = (TRUE if is_so else FALSE for is_so in answers(expression, None))
-        return Outcome(truthy, falsy, falsy_not_false, raises)
+        return _answered(answer(expression, None))
     return Outcome(TRUE, TRUE, FALSE if expression.is_bool else TRUE, FALSE if expression.never_raises else TRUE)
+
+
+def _answered(said: int) -> Outcome:
+    truthy, falsy, falsy_not_false, raises = (TRUE if asks & said else FALSE for asks in Asks)
+    return Outcome(truthy, falsy, falsy_not_false, raises)

@@ -7,11 +7,14 @@ effect and take time in proportion to the value at most.
 from __future__ import annotations
 
 import ast
+import fnmatch
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from unittest.mock import MagicMock
 
 from ingestd.detections.expressions import VALUE, Expression, Field, call
-from ingestd.detections.sources import Source, Sources, is_builtin
+from ingestd.detections.sources import Source, Sources, is_builtin, stands_for
+from ingestd.detections.wellknown import is_deep_get
 
 _PURE_BUILTINS = {
     "len": len, "bool": bool, "any": any, "all": all, "isinstance": isinstance, "set": set,
@@ -61,7 +64,11 @@ class _Something:
 class Rewriter:
     """Turns an expression of a function's source into a closed one; raises Unknown where it cannot."""
 
-    def __init__(self, sources: Sources, source: Source, bindings: Mapping[str, Variable]) -> None:
+    def __init__(
+        self, sources: Sources, source: Source, bindings: Mapping[str, Variable], *, is_plain: bool = False
+    ) -> None:
+        """`is_plain` if the event has no methods but those of a mapping."""
+        self._is_plain = is_plain
         self.sources = sources
         self.source = source
         self.bindings = bindings
@@ -131,6 +138,7 @@ class Rewriter:
         return self._constant(constant[0])
 
     def _constant(self, value: Any) -> ast.expr:
+        value = self.sources.shared(value)
         name = f"_c{id(value):x}"
         self.constants[name] = value
         return ast.Name(name, ast.Load())
@@ -192,6 +200,8 @@ class Rewriter:
         if isinstance(node.func, ast.Attribute):
             method = node.func.attr
             if self._is_event(node.func.value):
+                if self._is_plain and method != "get":
+                    raise Unknown
                 return self._fetch(method, node)
             chain = self._chain(node)
             if chain is not None:
@@ -200,9 +210,18 @@ class Rewriter:
                 raise Unknown
             arguments = [self._node(argument) for argument in node.args]
             return ast.Call(ast.Attribute(self._node(node.func.value), method, ast.Load()), arguments, [])
+        if isinstance(node.func, ast.Name) and node.args and self._is_event(node.args[0]):
+            called = None if node.func.id in self.bindings else self.sources.function(self.source, node.func.id)
+            if called is not None and is_deep_get(*called):
+                return self._fetch("deep_get", ast.Call(node.func, node.args[1:], node.keywords))
         if isinstance(node.func, ast.Name) and not node.keywords:
             if node.func.id in _PURE_BUILTINS and is_builtin(self.source, node.func.id):
                 return self._builtin(node.func.id, node.args)
+            if stands_for(self.source, node.func.id, fnmatch.fnmatch) and len(node.args) == 2:
+                pattern = Rewriter(self.sources, self.source, self.bindings).rewrite(node.args[1])
+                if pattern.is_constant and node.func.id not in self.bindings:
+                    arguments = [self._node(argument) for argument in node.args]
+                    return ast.Call(self._constant(fnmatch.fnmatch), arguments, [])
             if not node.args and node.func.id not in self.bindings:
                 return self._written_out(node.func.id)
         raise Unknown
@@ -238,8 +257,22 @@ class Rewriter:
             raise Unknown
         if name == "isinstance":
             value, types = arguments
+            mocked = self._is_mocked(value, types)
+            if mocked is not None:
+                return ast.Constant(mocked)
             return ast.Call(self._constant(isinstance), [self._node(value), self._types(types)], [])
         return ast.Call(self._constant(_PURE_BUILTINS[name]), [self._node(item) for item in arguments], [])
+
+    def _is_mocked(self, value: ast.expr, types: ast.expr) -> bool | None:
+        """Whether a global name stands for a mock, if that is asked and the name never changes."""
+        match value, types:
+            case ast.Name(id=name), ast.Name(id=kind):
+                names = self.source.module.__dict__
+                if name in self.bindings or name in self.local or not self.source.is_bound_once(name):
+                    return None
+                if names.get(kind) is MagicMock and self.source.is_bound_once(kind) and name in names:
+                    return isinstance(names[name], MagicMock)
+        return None
 
     def _types(self, node: ast.expr) -> ast.expr:
         names = node.elts if isinstance(node, ast.Tuple) else [node]

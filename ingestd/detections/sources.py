@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 _SCALARS = (str, bytes, int, float, bool, type(None))
 _READING_METHODS = frozenset({"get", "items", "keys", "values", "copy", "index", "count", "union", "intersection"})
@@ -31,11 +32,14 @@ class Source:
         self.mutated: set[str] = set()
         """Names through which a container may be changed."""
         self.reaches_everything = False
+        self.only_when_mocked: set[ast.AST] = set()
+        """Assignments to a global name that run only while a test has put a mock in its place."""
         self.stored_attributes: set[str] = set()
         """Attributes that the module sets on anything, which may be another module."""
         for statement in self.tree.body:
             if isinstance(statement, ast.FunctionDef):
                 self.functions[statement.name] = statement
+        _note_mocks(self)
         _note_uses(self)
 
     def function(self, name: str) -> ast.FunctionDef | None:
@@ -73,15 +77,23 @@ class Sources:
             for name, value in module.__dict__.items():
                 if isinstance(value, set | list | dict) and not name.startswith("__"):
                     self._holders.setdefault(id(value), []).append((source, name))
+        self._shared: dict[tuple[type, str], Any] = {}
         self._reached = any(source.reaches_everything for source in self.by_name.values())
         self._stored = set[str]().union(*(source.stored_attributes for source in self.by_name.values()))
+
+    def shared(self, value: Any) -> Any:
+        """The first of all constants that are equal, types included."""
+        if type(value) in (tuple, frozenset, set, list) and all(type(item) in _SCALARS for item in value):
+            items = value if isinstance(value, tuple | list) else sorted(value, key=repr)
+            return self._shared.setdefault((type(value), repr(list(items))), value)
+        return value
 
     def constant(self, source: Source, name: str) -> tuple[Any] | None:
         """The value of a global name as a 1-tuple, if it is plain data that stays as it is now."""
         if name not in source.module.__dict__:
             return None
         value = source.module.__dict__[name]
-        if not source.is_bound_once(name):
+        if not source.is_bound_once(name) or name in self._stored:
             return None
         if _is_frozen(value):
             return (value,)
@@ -93,7 +105,9 @@ class Sources:
     def keys(self, source: Source, name: str) -> tuple[Any] | None:
         """The keys of a global mapping as a 1-tuple of a set, if they stay what they are now."""
         value: Any = source.module.__dict__.get(name)
-        if type(value) is not dict or not source.is_bound_once(name) or not self._is_left_alone(value):
+        if type(value) is not dict or not source.is_bound_once(name) or name in self._stored:
+            return None
+        if not self._is_left_alone(value):
             return None
         return (frozenset(value),) if all(_is_frozen(key) for key in value) else None
 
@@ -121,6 +135,8 @@ class Sources:
 
     def function(self, source: Source, name: str) -> tuple[Source, ast.FunctionDef] | None:
         """The definition behind a global name, in this module or in a helper it was imported from."""
+        if name in self._stored:
+            return None  # some module may have put another one in its place
         definition = source.function(name)
         if definition is not None:
             return source, definition
@@ -133,6 +149,11 @@ class Sources:
             return None
         definition = origin.function(defined_as)
         return None if definition is None else (origin, definition)
+
+
+def stands_for(source: Source, name: str, value: object) -> bool:
+    """Whether a global name stands for `value`, and for nothing else ever."""
+    return source.is_bound_once(name) and source.module.__dict__.get(name) is value
 
 
 def is_builtin(source: Source, name: str) -> bool:
@@ -149,6 +170,22 @@ def _is_frozen(value: Any) -> bool:
 
 
 _LEAVES = (ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop, ast.Constant, ast.Pass, ast.Break)
+
+
+def _note_mocks(source: Source) -> None:
+    """Find `if isinstance(NAME, MagicMock): NAME = …`, which does nothing to a NAME that is no mock."""
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.If(
+                test=ast.Call(
+                    func=ast.Name(id="isinstance"), args=[ast.Name(id=name), ast.Name(id=kind)], keywords=[]
+                ),
+                body=[ast.Assign(targets=[ast.Name(id=assigned) as target])],
+                orelse=[],
+            ) if assigned == name and "isinstance" not in source.module.__dict__:
+                value = source.module.__dict__.get(name)
+                if source.module.__dict__.get(kind) is MagicMock and not isinstance(value, MagicMock):
+                    source.only_when_mocked.add(target)
 
 
 def _note_uses(source: Source) -> None:
@@ -176,11 +213,17 @@ def _note(source: Source, node: ast.AST, parent: ast.AST, grandparent: ast.AST) 
         case ast.alias():
             source.bindings[(node.asname or node.name).partition(".")[0]] += 1
         case ast.Global(names=names):
+            mocked = {target.id for target in source.only_when_mocked if isinstance(target, ast.Name)}
             for name in names:
-                source.bindings[name] += 2  # bound from within functions: never constant
+                # Bound from within functions: never constant, unless all those assignments are counted by themselves.
+                source.bindings[name] += 0 if name in mocked else 2
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            source.bindings[name] += 1
 
 
 def _note_name(source: Source, node: ast.Name, parent: ast.AST, grandparent: ast.AST) -> None:
+    if node in source.only_when_mocked:
+        return
     if not isinstance(node.ctx, ast.Load):
         # A local variable of the same name counts too: the analysis then just knows less.
         source.bindings[node.id] += 1

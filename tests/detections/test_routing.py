@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from ingestd.detections import Engine, Watch
+from ingestd.detections import Engine, Watch, looks, routing
 from ingestd.detections.event import PantherEvent
 from tests.detections.conftest import Fork
 
 Json = dict[str, Any]
 
 HELPERS = """
+    from collections.abc import Mapping
+    from functools import reduce
     FAILED = "failed"
     def success(event):
         if event.get("errorCode", "") or event.get("errorMessage", ""):
@@ -21,12 +23,20 @@ HELPERS = """
         return True
     def regions():
         return ["a", "b"]
+    def deep_get(start, *keys, default=None):
+        end = reduce(lambda at, key: at.get(key, default) if isinstance(at, Mapping) else default, keys, start)
+        if end is None:
+            return default
+        return end
 """
 PREAMBLE = """
 import re
+from fnmatch import fnmatch
 from ipaddress import ip_address
+from unittest.mock import MagicMock
 import my_helpers
-from my_helpers import success, regions
+from my_helpers import deep_get, success, regions
+ALLOWED = ("iam", "sts")
 NAMES = {"Create", "Delete"}
 PREFIXES = ("Put", "Get")
 CHANGING = ["x"]
@@ -72,13 +82,18 @@ GUARDED = {
     "keys of a mapping": "return event.get('name') in NESTED.keys() and bool(NESTED[event.get('name')]['fields'])",
     "lambdas": "make = {'Create': lambda e: e}.get(event.get('name'))\n    if not make:\n        return False\n"
     "    return bool(make(event))",
+    "loop": "for x in event.get('l', []):\n        return True\n    return False",
+    "base helper": "return deep_get(event, 'user', 'type', default='') == 'Root'",
+    "known answer": "return event.udm('known') == 'failed'",
+    "patterns": "return fnmatch(event.get('name', ''), 'Create*') and event.get('source') == 'iam'",
+    "mocked": "global ALLOWED\n    if isinstance(ALLOWED, MagicMock):\n        ALLOWED = ALLOWED()\n"
+    "    return event.get('source') in ALLOWED",
     "present": "return 'name' in event and event['name'] == 'Create'",
 }
 UNGUARDED = {
     "effect": "CHANGING.append(1)\n    return event.get('name') == 'Create'",
     "changing list": "return event.get('name') in CHANGING",
     "regex": "return bool(re.search('(a+)+$', event.get('name', '')))",
-    "loop": "for x in event.get('l', []):\n        return True\n    return False",
     "state": "global SEEN\n    SEEN = globals().get('SEEN', 0) + 1\n    return SEEN > 2",
     "wrong type": "return event.get('name') or None",
     "returns nothing": "if event.get('name') == 'Create':\n        return True",
@@ -88,9 +103,21 @@ UNGUARDED = {
 def build(fork: Fork, bodies: dict[str, str]) -> None:
     """One rule per body, a helper, and a data model with a method that can fail."""
     fork.helper("my_helpers", HELPERS)
-    model = "def kind(event):\n    return 'failed' if event.get('name').lower() == 'create' else None\n"
+    model = """
+        from my_helpers import FAILED, deep_get
+        def kind(event):
+            return 'failed' if event.get('name').lower() == 'create' else None
+        def known(event):
+            if deep_get(event, 'user', 'type') != 'Root':
+                return None
+            if event.get('name', '').startswith('Cre'):
+                return FAILED
+            return kind(event)
+    """
     fork.write("data_models/m.py", model)
-    mappings = [{"Name": "kind", "Method": "kind"}, {"Name": "actor", "Path": "user.name"}]
+    mappings = [{"Name": name, "Method": name} for name in ("kind", "known")] + [
+        {"Name": "actor", "Path": "user.name"}
+    ]
     item = {"AnalysisType": "datamodel", "DataModelID": "M", "LogTypes": ["Test.Log"], "Enabled": True}
     fork.item("data_models/m.yml", item | {"Filename": "m.py", "Mappings": mappings})
     for number in range(COPIES):  # several of each, since a field must be worth looking at
@@ -150,6 +177,33 @@ def test_keys_in_another_case_are_found(fork: Fork) -> None:
     assert candidates(fork.engine(), {"NAME": "Create"}) == {"equal"}
 
 
+HOSTILE = {
+    "swap": "import my_helpers\ndef rule(event):\n    my_helpers.FAILED = event.get('name')\n    return False",
+    "reader": "import my_helpers\ndef rule(event):\n    return event.get('source') == my_helpers.FAILED",
+    "shadow": "def len(x):\n    return 1\ndef rule(event):\n    return len(event.get('l') or '') == 1",
+    "own fnmatch": "def fnmatch(a, b):\n    return True\n"
+    "def rule(event):\n    return fnmatch(event.get('name'), 'x')",
+    "own deep_get": "def deep_get(start, *keys, default=None):\n    return 'Root'\n"
+    "def rule(event):\n    return deep_get(event, 'user', 'type') == 'Root'",
+    "rebound": "from my_helpers import deep_get\ndef deep_get(event, *keys):\n    return 1\n"
+    "def rule(event):\n    return deep_get(event, 'user') == 1",
+    "no mock": "class MagicMock:\n    pass\nNAMES = ('a',)\ndef rule(event):\n    global NAMES\n"
+    "    if isinstance(NAMES, MagicMock):\n        NAMES = ('Create',)\n    NAMES += (event.get('name'),)\n"
+    "    return event.get('source') in NAMES",
+    "caught": "KIND = 'x'\ndef rule(event):\n    global KIND\n    try:\n        event.get('name').lower()\n"
+    "    except AttributeError as KIND:\n        pass\n    return event.get('source') == 'iam' and KIND == 'x'",
+    "container": "return event.get('l') == ['Create'] or event.get('user') == {'type': 'Root'}",
+    "pairs": "return event.get('l') in (('Create',), ('Delete',))",
+    "one or true": "return event.get('name') in (1, 0.0)",
+    "nan": "return event.get('name') != event.get('name')",
+    "length": "return len(event.get('name', 'abc')) > 3 and event.get('source') != 'iam'",
+    "slice": "return event.get('name', '')[:2] == 'Cr' and event['source'] == 'iam'",
+    "type": "return isinstance(event.get('l'), list) or not isinstance(event.get('user', {}), (dict, str, int))",
+    "nested": "if event.get('name'):\n        if event.get('source') == 'iam':\n"
+    "            return event.get('ip') == 'x'\n"
+    "        elif event.deep_get('user', 'type'):\n            return event['errorCode'] is None\n    return False",
+}
+
 ODD: list[Any] = [
     None, "", "Create", "create", "Delete", "PutX", "iam", "Root", "failed", "r-a", "x", "ex", 0, 1, True, False,
     1.5, float("nan"), [], ["Create"], {}, {"type": "Root"}, {"a": 1}, "10.0.0.1", "y" * 5000,
@@ -163,6 +217,20 @@ def random_event(generator: random.Random) -> Json:
     if generator.random() < 0.7:
         event["user"] = {"type": generator.choice(ODD), "name": generator.choice(ODD)}
     return event
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_rules_that_lead_an_analysis_astray(fork: Fork, seed: int) -> None:
+    """Own functions under known names, globals that change, odd comparisons: no match or error is missed."""
+    build(fork, {})
+    for name, body in HOSTILE.items():
+        code = body if "def rule" in body else PREAMBLE + "def rule(event):\n    " + body
+        fork.rule(name.replace(" ", "_"), code + "\n")
+    engine = Engine(fork.load(), Watch(), routing="verify")
+    generator = random.Random(seed)
+    for _ in range(500):
+        engine.evaluate(random_event(generator), "Test.Log")
+    assert engine.missed == []
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -180,7 +248,33 @@ def test_routing_changes_nothing(fork: Fork, seed: int) -> None:
         stateless = [match for match in expected if not match.detection_id.startswith("state")]
         assert [match for match in found if not match.detection_id.startswith("state")] == stateless
         skipped += len(GUARDED) + len(UNGUARDED) - len(candidates(routed, event))
-    assert skipped > 400
+    assert skipped > 400 * 5
+
+
+def test_routing_within_narrow_bounds(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little room for answers and trees: they are forgotten and begun anew, and no match is missed."""
+    monkeypatch.setattr(looks, "MAX_VALUES", 4)
+    monkeypatch.setattr(routing, "_MAX_BRANCHES", 40)
+    monkeypatch.setattr(routing, "_FREE_BRANCHES", 100)
+    monkeypatch.setattr(routing, "_EVENTS_PER_BRANCH", 2)
+    build(fork, GUARDED)
+    engine = Engine(fork.load(), Watch(), routing="verify")
+    generator = random.Random(0)
+    for _ in range(600):
+        engine.evaluate(random_event(generator), "Test.Log")
+    assert engine.missed == []
+
+
+def test_traffic_that_never_repeats_itself(fork: Fork) -> None:
+    """Where every text is new, and looking into it for all rules costs more than the rule at hand, that rule runs."""
+    for number in range(60):
+        body = f"event.get('name') == 'n{number}' and event.get('id', '').endswith('-{number:03d}')"
+        fork.rule(f"r{number}", f"def rule(event):\n    return {body}\n")
+    engine = fork.engine()
+    assert candidates(engine, {"name": "n7", "id": "1-000"}) == set()
+    for number in range(2 * looks.MAX_VALUES):
+        engine.evaluate({"name": "n7", "id": f"{number:08d}-x"}, "Test.Log")
+    assert candidates(engine, {"name": "n7", "id": "2-000"}) == {"r7"}
 
 
 def test_verify_reports_what_routing_would_miss(fork: Fork) -> None:
