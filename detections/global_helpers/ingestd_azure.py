@@ -75,7 +75,7 @@ def caller(event):
 
 def operation(event):
     """The name of an operation in capitals, as Azure writes it in some places and not in others."""
-    return named(event.get("operationName")).upper()
+    return event.get("operationName", "").upper()
 
 
 def carried_out(event):

@@ -6,7 +6,7 @@ METHODS = ("compute.firewalls.insert", "compute.firewalls.patch", "compute.firew
 
 
 def rule(event):
-    if not str(event.deep_get("protoPayload", "methodName")).endswith(METHODS) or not succeeded(event):
+    if not event.deep_get("protoPayload", "methodName", default="").endswith(METHODS) or not succeeded(event):
         return False
     return bool(_opened(event))
 

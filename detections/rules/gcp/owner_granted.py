@@ -12,7 +12,7 @@ ROLES = {
 
 
 def rule(event):
-    if not str(event.deep_get("protoPayload", "methodName")).endswith("SetIamPolicy") or not succeeded(event):
+    if not event.deep_get("protoPayload", "methodName", default="").endswith("SetIamPolicy") or not succeeded(event):
         return False
     return bool(_granted(event))
 
