@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+import msgspec
 import stamina
 
 from ingestd import notices, rejects
@@ -22,8 +23,10 @@ from ingestd.config.models import SourceConfig
 from ingestd.errors import AttemptFailed, Permanent, Retryable
 from ingestd.holding import Holding
 from ingestd.lake.writer import Writer
-from ingestd.model import ChunkResult, Delivery, Identity
+from ingestd.messages import identity_of
+from ingestd.model import ChunkResult, Delivery
 from ingestd.notices.base import Unknown
+from ingestd.notices.payload import payload
 from ingestd.reading import BUSY_SECS, Commit, Reading, Shared
 from ingestd.sources.base import Source
 from ingestd.telemetry import occurrences
@@ -48,11 +51,12 @@ class Keeper:
         self._health = health
 
     async def keep(self, result: ChunkResult) -> None:
-        """A row in the lake implies that its alert is durable; hence the order."""
+        """A row in the lake implies that its alert is durable, and tells the alert's id and severity; hence the order."""
         async for attempt in stamina.retry_context(on=Retryable, attempts=None, timeout=None, wait_max=10.0):
             with attempt:
                 alert_ids = await self._alerts.record(result.matches, result.resources)
-        await self._writer.add(result, alert_ids)
+                matches = await self._alerts.as_alerted(result.matches, alert_ids)
+        await self._writer.add(msgspec.structs.replace(result, matches=matches), alert_ids)
         self._health.moved()
         occurrences.chunk_returned(result)
 
@@ -139,27 +143,35 @@ class Pipeline:
             if self.source.max_receives is not None and delivery.receive_count > self.source.max_receives:
                 detail = f"it was handed out {delivery.receive_count} times and never finished"
                 raise Permanent(detail, reason="received_too_often")
-            notice = notices.parse(delivery.body, delivery.attributes)
-            if isinstance(notice, Unknown):
-                occurrences.message_unknown(self.source.name, delivery.message_id, notice.detail)
-                raise Permanent(notice.detail, reason="unknown_message")
-            for ignored in notice.ignored:
-                occurrences.notice_ignored(self.source.name, ignored.reason, ignored.key)
-            if len(notice.objects) == 1:  # as nearly always: worth no further tasks
-                in_lake = await self._objects.read(notice.objects[0])
-                outcomes: list[BaseException | Commit | None] = []
-            else:
-                in_lake = None
-                outcomes = await asyncio.gather(
-                    *(self._objects.read(ref) for ref in notice.objects), return_exceptions=True
-                )
-        if in_lake is not None:
-            await asyncio.shield(in_lake)
+            outcomes = await self._read(delivery)
+        if len(outcomes) == 1:  # as nearly always
+            if isinstance(outcomes[0], asyncio.Future):
+                await asyncio.shield(outcomes[0])
+            return
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         commits = [asyncio.shield(outcome) for outcome in outcomes if isinstance(outcome, asyncio.Future)]
         failures += [end for end in await asyncio.gather(*commits, return_exceptions=True) if end is not None]
         if failures:  # all others are durable now; while one may yet succeed, the message must come again
             raise min(failures, key=_patience)
+
+    async def _read(self, delivery: Delivery) -> list[Commit | BaseException | None]:
+        """Read what a message names, or holds: for each object its commit, its failure, or None where there is
+        nothing to do. Raises the failure of an only one."""
+        if self._config.payload == "message":
+            data = payload(delivery.body)
+            if isinstance(data, bytes):
+                return [await self._objects.read_message(delivery, data)]
+            occurrences.notice_ignored(self.source.name, data.reason, data.key)
+            return []
+        notice = notices.parse(delivery.body, delivery.attributes)
+        if isinstance(notice, Unknown):
+            occurrences.message_unknown(self.source.name, delivery.message_id, notice.detail)
+            raise Permanent(notice.detail, reason="unknown_message")
+        for ignored in notice.ignored:
+            occurrences.notice_ignored(self.source.name, ignored.reason, ignored.key)
+        if len(notice.objects) == 1:  # worth no further tasks
+            return [await self._objects.read(notice.objects[0])]
+        return await asyncio.gather(*(self._objects.read(ref) for ref in notice.objects), return_exceptions=True)
 
     # --- around the path ------------------------------------------------------------------------------------
 
@@ -216,7 +228,7 @@ class Pipeline:
 
     async def _quarantine(self, delivery: Delivery, reason: str, detail: str) -> None:
         """A row in `rejects`, committed once; then the message is set aside or acknowledged."""
-        identity = Identity(f"message:{self.source.name}/{delivery.message_id}")
+        identity = identity_of(delivery)
         claim = await self._shared.ledger.claim(identity, source=self.source.name, url=identity)
         if claim.status == "busy":
             raise Retryable(f"{identity}: another daemon is setting it aside", retry_after=BUSY_SECS)

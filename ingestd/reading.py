@@ -17,7 +17,8 @@ from ingestd.config.models import SourceConfig
 from ingestd.errors import Permanent, Retryable, Superseded
 from ingestd.lake.writer import Writer
 from ingestd.ledger import Claim, Ledger
-from ingestd.model import Identity, ObjectDone, ObjectRef, ObjectTask, Route
+from ingestd.messages import MessageObject
+from ingestd.model import Delivery, Identity, ObjectDone, ObjectRef, ObjectTask, Route
 from ingestd.routes import route_for
 from ingestd.stores.base import OpenObject, Store
 from ingestd.telemetry import occurrences
@@ -85,6 +86,16 @@ class Reading:
                     raise Retryable(f"{ref.url}: is being read", retry_after=BUSY_SECS)
                 return under_way
             return await self._claim_and_read(opened, route)
+
+    async def read_message(self, delivery: Delivery, data: bytes) -> Commit | None:
+        """The same for a message that is log events itself: `data` is what it holds."""
+        route = route_for(self._routes, "")
+        if route is None:
+            occurrences.notice_ignored(self._source, "no_route", delivery.message_id)
+            return None
+        opened = MessageObject(delivery, data)
+        under_way = self._shared.committing.get(opened.identity)
+        return under_way or await self._claim_and_read(opened, route)
 
     async def _claim_and_read(self, opened: OpenObject, route: Route) -> Commit | None:
         """Known to this process before it is claimed: another message that names it finds the commit to wait for."""
@@ -188,13 +199,18 @@ class Reading:
                 async for piece in opened.chunks():
                     yield piece
                 return
-            async with await self._store(opened.ref).open(opened.ref) as again:
+            async with await self._open_again(opened) as again:
                 if again.identity != opened.identity:
                     raise Superseded(f"{opened.ref.url}: overwritten while it was read")
                 async for piece in again.chunks():
                     yield piece
 
         return read
+
+    async def _open_again(self, opened: OpenObject) -> OpenObject:
+        if isinstance(opened, MessageObject):
+            return opened
+        return await self._store(opened.ref).open(opened.ref)
 
     def _committed(self, url: str, identity: Identity, done: ObjectDone, commit: Commit, in_lake: Commit) -> None:
         error = asyncio.CancelledError() if in_lake.cancelled() else in_lake.exception()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import json
 import time
 from collections import Counter
@@ -21,7 +23,7 @@ from ingestd.lake.writer import Writer, WriterSettings
 from ingestd.ledger import Ledger
 from ingestd.model import Delivery
 from ingestd.pipeline import Keeper, Pipeline
-from ingestd.reading import Shared
+from ingestd.reading import Reading, Shared
 from ingestd.sources.memory import Config, MemorySource
 from ingestd.state.memory import MemoryState
 from ingestd.stores.memory import MemoryStore
@@ -265,3 +267,44 @@ async def _until(condition) -> None:  # type: ignore[no-untyped-def]
     while not condition():
         assert time.monotonic() < deadline, "it did not happen within a minute"
         await asyncio.sleep(0.01)
+
+
+# --- messages that are events -------------------------------------------------------------------------------
+
+
+async def test_messages_that_are_events_are_acknowledged_once_they_are_in_the_lake(path: House) -> None:
+    """Several records in one message, each with its own row."""
+    path.source.put(b"\n".join(json.dumps(hostile.record(name)).encode() for name in "ab"))
+    path.source.put(base64.b64encode(gzip.compress(json.dumps(hostile.record("c")).encode())))
+    await _drained(path.pipeline(payload="message"))
+    assert await path.events() == Counter("abc")
+    assert path.source.messages == {}
+
+
+async def test_a_message_that_comes_again_is_no_second_event(path: House) -> None:
+    """At once, or after it was committed and its acknowledgement got lost."""
+    path.source.deliver_twice = True
+    path.source.put(json.dumps(hostile.record("a")).encode())
+    await _drained(path.pipeline(payload="message"))
+    (delivery,) = [Delivery(source="queue", message_id="m-again", body=json.dumps(hostile.record("b")).encode())]
+    reading = Reading("queue", Config.model_validate({"type": "memory", "payload": "message"}), path.shared)
+    for _ in range(2):
+        commit = await reading.read_message(delivery, delivery.body)
+        await path.writer.flush()
+        if commit is not None:
+            await commit
+    assert await path.events() == Counter("ab")
+
+
+async def test_a_message_that_holds_no_event_is_a_reject(path: House) -> None:
+    """It is acknowledged all the same, as a bad record of an object is."""
+    path.source.put(b"{broken")
+    await _drained(path.pipeline(payload="message"))
+    assert len(await path.rejects()) == 1
+    assert path.source.messages == {}
+
+
+def test_messages_need_a_route_without_a_prefix() -> None:
+    """They have no key that could begin with it."""
+    with pytest.raises(ValueError, match="without `prefix`"):
+        Config.model_validate({"type": "memory", "payload": "message", "routes": [{"prefix": "a/"}]})

@@ -151,6 +151,9 @@ class SourceConfig(Model):
     provider's limit (120,000 for an SQS queue)."""
     max_attempts: Annotated[int, Field(ge=1, le=1_000)] = 5
     """Own failures of an object or message before it is dead-lettered. Lost leases, kills and drains do not count."""
+    payload: Literal["notification", "message"] = "notification"
+    """What the messages are: notifications about objects, or log events themselves (any framing and compression;
+    base64 and the envelope of SNS are taken off). Messages have no key: only a route without `prefix` takes them."""
     message_dedup_secs: Seconds = 3_600
     """How long the ids of messages that are events themselves are remembered, to recognise a redelivery."""
 
@@ -158,6 +161,12 @@ class SourceConfig(Model):
     @classmethod
     def _at_least_one(cls, routes: tuple[RouteConfig, ...]) -> tuple[RouteConfig, ...]:
         return routes or (RouteConfig(),)
+
+    @model_validator(mode="after")
+    def _messages_have_a_route(self) -> SourceConfig:
+        if self.payload == "message" and all(route.prefix for route in self.routes):
+            raise ValueError("messages have no key: with `payload: message` a route without `prefix` is needed")
+        return self
 
     def to_routes(self) -> tuple[model.Route, ...]:
         """The routes as nouns."""

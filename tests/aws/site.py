@@ -22,6 +22,7 @@ sources:
     region: {region}
     lease_secs: {lease_secs}
     max_attempts: {max_attempts}
+    payload: {payload}
     routes: [{{log_types: [AWS.CloudTrail]}}]
 lake: {{url: lake, rotate_secs: 1}}
 state: {{path: state.db}}
@@ -42,6 +43,7 @@ class Site:
     endpoint: str = ""
     lease_secs: int = 60
     max_attempts: int = 5
+    payload: str = "notification"
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -55,6 +57,7 @@ class Site:
                 region=REGION,
                 lease_secs=self.lease_secs,
                 max_attempts=self.max_attempts,
+                payload=self.payload,
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections import Counter
@@ -78,3 +79,20 @@ def test_a_message_cannot_name_a_file_of_this_machine(ministack: Aws, tmp_path: 
     assert site.events() == Counter()
     assert site.rejects() == Counter({"unknown_store": 2})
     assert len(ministack.peek(dead_letters)) == 2
+
+
+@pytest.mark.parametrize("failpoint", ["", "lake.after_commit"])
+def test_messages_that_are_events_themselves(ministack: Aws, tmp_path: Path, failpoint: str) -> None:
+    """Plain, in base64 and gzip, several in one: each event once, also when a daemon dies before it acknowledges."""
+    queue, dead_letters = ministack.queue(), ministack.queue()
+    ministack.send(queue, json.dumps(record("a")))
+    ministack.send(queue, base64.b64encode(gzip.compress(json.dumps(record("b")).encode())).decode())
+    ministack.send(queue, "\n".join(json.dumps(record(name)) for name in "cd"))
+    ministack.send(queue, json.dumps({"Records": [record("e"), record("f")]}))
+    site = Site(tmp_path / "site", ministack, queue, dead_letters, lease_secs=2, payload="message")
+    if failpoint:
+        assert site.run(failpoint=failpoint) == -9
+    site.drain_until_all_gone(10)
+    assert site.events() == Counter("abcdef")
+    assert site.rejects() == Counter()
+    assert ministack.messages(dead_letters) == (0, 0)
