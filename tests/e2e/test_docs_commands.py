@@ -40,6 +40,9 @@ VALUES = {
     "FILE": "samples/cloudtrail.json",
     "FILE…": "samples/cloudtrail.json",
     "PATH": "detections",
+    "RULE": "Ingestd.AWS.RootConsoleLogin",
+    "TEST": "1",
+    "PACK": "Ingestd.AWS",
 }
 NOBODY_ANSWERS = 69
 EXPECTED_CODES = {"healthcheck": NOBODY_ANSWERS}
@@ -148,7 +151,7 @@ def _runnable(folder: Path, arguments: list[str]) -> list[str]:
     """With values in the place of capitals and our configuration in the place of an installed one."""
     arguments = [VALUES.get(word, word) for word in arguments]
     if "ID" in arguments:
-        first = _run(folder, ["query", "--json", "select p_alert_id from rule_matches limit 1"])
+        first = _run(folder, ["query", "--json", "select p_alert_id from rule_matches where p_alert_id is not null limit 1"])
         arguments[arguments.index("ID")] = re.findall(r"[0-9a-f]{32}", first)[0]
     arguments = ["ingestd.yml" if word == "/etc/ingestd/ingestd.yml" else word for word in arguments]
     if arguments == ["init"]:
