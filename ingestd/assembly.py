@@ -88,6 +88,11 @@ def writer_settings(root: Root) -> WriterSettings:
     return WriterSettings(rotate_secs=lake.rotate_secs, rotate_bytes=lake.rotate_bytes, rotate_rows=lake.rotate_rows)
 
 
+def message_dedup_secs(root: Root) -> float:
+    """How long the ledger remembers messages that are events: as long as the most demanding source wants."""
+    return max((source.message_dedup_secs for source in root.sources.values()), default=3_600.0)
+
+
 def source(name: str, root: Root, state: State) -> Source:
     """The source of this name. Its type's file is imported now."""
     config = root.sources[name]

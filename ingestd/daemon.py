@@ -126,11 +126,12 @@ class Daemon:
         state: State = await asyncio.to_thread(SqliteState.open, root.state.path)
         closing.push_async_callback(state.close)
         self._state = state
-        dedup = max((source.message_dedup_secs for source in root.sources.values()), default=3600.0)
+        dedup = assembly.message_dedup_secs(root)
         ledger = await Ledger.open(
             state, root.state.path.parent, lease_secs=root.state.lease_secs, message_dedup_secs=dedup
         )
         closing.push_async_callback(ledger.close)
+        self._ledger = ledger
         self._health.component("state").ok()
 
         self._writer = Writer(
@@ -284,6 +285,7 @@ class Daemon:
             self._rule_calls.secrets = RuleSecrets(new.detections.secrets)
         self._delivery.alerts.max_per_hour = new.alerts.max_per_hour
         self._writer.settings = assembly.writer_settings(new)
+        self._ledger.message_dedup_secs = assembly.message_dedup_secs(new)
         if destinations is not None:
             await self._delivery.replace(new, destinations)
         await self._fleet.end(ends, new.shutdown_secs)

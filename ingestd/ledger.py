@@ -47,7 +47,8 @@ class Ledger:
         """Why the lease could not be renewed just now; empty when all is well."""
         self._state = state
         self._member = member
-        self._message_dedup_secs = message_dedup_secs
+        self.message_dedup_secs = message_dedup_secs
+        """How long finished messages are remembered; may be changed at any time."""
         self._clock = clock
         self._held: set[str] = set()
         """What is claimed here."""
@@ -142,7 +143,7 @@ class Ledger:
         if not messages.is_message(wish.identity):
             return await self._state.transact(lambda tx: claims.claim(tx, wish, now))
         recent = await self._loaded_recent()
-        since = now - self._message_dedup_secs
+        since = now - self.message_dedup_secs
 
         def work(tx: Transaction) -> tuple[Claim | Instance, Recent]:
             new = messages.finished_after(tx, recent.sequence, since)
@@ -160,7 +161,7 @@ class Ledger:
         """The messages finished a short while ago: read once from the state, then kept up to date by the claims."""
         async with self._loading:
             if self._recent is None:
-                since = self._clock() - self._message_dedup_secs
+                since = self._clock() - self.message_dedup_secs
                 batches_until_now = await self._state.read(lambda tx: messages.finished_after(tx, 0, since))
                 self._recent = Recent().with_batches(batches_until_now, since, MESSAGES_REMEMBERED)
         return self._recent
@@ -284,7 +285,7 @@ class Ledger:
     async def sweep(self, retention_secs: float) -> int:
         """Forget what was last touched longer ago than that, in small steps; how many rows."""
         before = self._clock() - retention_secs
-        finished_before = self._clock() - self._message_dedup_secs
+        finished_before = self._clock() - self.message_dedup_secs
         steps: list[Callable[[Transaction], int]] = [
             lambda tx: objects.sweep(tx, before, SWEEP_ROWS),
             lambda tx: batches.sweep(tx, before, SWEEP_ROWS),

@@ -51,7 +51,7 @@ class Keeper:
         self._health = health
 
     async def keep(self, result: ChunkResult) -> None:
-        """A row in the lake implies that its alert is durable, and tells the alert's id and severity; hence the order."""
+        """A row in the lake tells the id and severity of its alert, which is durable then; hence the order."""
         async for attempt in stamina.retry_context(on=Retryable, attempts=None, timeout=None, wait_max=10.0):
             with attempt:
                 alert_ids = await self._alerts.record(result.matches, result.resources)

@@ -84,6 +84,20 @@ class Alerts:
         alert_ids = iter(outcome.alert_ids)
         return [next(alert_ids) if match.creates_alert else None for match in matches]
 
+    async def as_alerted(self, matches: Sequence[Match], alert_ids: Sequence[str | None]) -> tuple[Match, ...]:
+        """The matches with the severities of their alerts. A detection may give each match its own; an alert has that
+        of its first."""
+        wanted = sorted({alert_id for alert_id in alert_ids if alert_id is not None})
+        if not wanted:
+            return tuple(matches)
+        found = await self._state.read(partial(table.severities, alert_ids=wanted))
+        return tuple(
+            match
+            if alert_id is None or (severity := found.get(alert_id, match.severity)) == match.severity
+            else msgspec.structs.replace(match, severity=severity)
+            for match, alert_id in zip(matches, alert_ids, strict=True)
+        )
+
     def _tell(self, outcome: windows.Outcome) -> None:
         for alert in outcome.raised:
             occurrences.alert_raised(alert.alert_id, alert.detection_id, alert.kind, alert.severity, alert.title)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingestd.lake.layout import folder
-from ingestd.lake.tables import ALERT_ID
+from ingestd.lake.tables import ALERT_ID, SEVERITIES
 from ingestd.model import ChunkResult, Table, TableBatch
 
 ROWS_PER_GROUP = 65_536
@@ -44,7 +44,7 @@ def encode(chunks: Iterable[Kept]) -> list[EncodedFile]:
     for kept in chunks:
         for batch in kept.result.tables:
             where = folder(batch.table, batch.log_type, batch.day)
-            for records in _records(batch, kept.alert_ids):
+            for records in _records(batch, kept):
                 groups.setdefault((batch.table, where, records.schema), []).append(records)
     return [
         EncodedFile(table, where, sum(records.num_rows for records in group), _parquet(schema, group))
@@ -72,15 +72,24 @@ def _read(batch: TableBatch) -> Iterable[pa.RecordBatch]:
         yield from reader
 
 
-def _records(batch: TableBatch, alert_ids: Sequence[str | None]) -> Iterable[pa.RecordBatch]:
+def _records(batch: TableBatch, kept: Kept) -> Iterable[pa.RecordBatch]:
     first = 0
     for records in _read(batch):
         if batch.table in {"rule_matches", "rule_errors"}:
-            ids = [alert_ids[match] for match in batch.matches[first : first + records.num_rows]]
+            matches = batch.matches[first : first + records.num_rows]
             first += records.num_rows
-            yield records.append_column(ALERT_ID, pa.array(ids, pa.string()))
+            yield _alerted(records, matches, kept)
         else:
             yield records
+
+
+def _alerted(records: pa.RecordBatch, matches: Sequence[int], kept: Kept) -> pa.RecordBatch:
+    """Rows of matches with what only the alert state knows: the alert, and its severity."""
+    severities = pa.array([kept.result.matches[match].severity for match in matches], pa.string())
+    for name in SEVERITIES:
+        at = records.schema.get_field_index(name)
+        records = records.set_column(at, records.schema.field(at), severities)
+    return records.append_column(ALERT_ID, pa.array([kept.alert_ids[match] for match in matches], pa.string()))
 
 
 def _parquet(schema: pa.Schema, batches: list[pa.RecordBatch]) -> memoryview:

@@ -9,6 +9,9 @@ from ingestd.model import Column, Match
 ALERT_ID = "p_alert_id"
 """Column of `rule_matches` and `rule_errors` that the parent adds: only it knows the alert."""
 
+SEVERITIES = ("p_rule_severity", "p_alert_severity")
+"""Columns of the same tables that the parent sets to the alert's severity."""
+
 _TEXT = Column(name="element", kind="string")
 
 

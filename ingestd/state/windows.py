@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -51,6 +51,8 @@ TABLES = (
         PRIMARY KEY (detection_id, kind, hour)
     )""",
 )
+
+T = TypeVar("T", bytes, str)
 
 _LOOKUP_SIZES = (512, 64, 8, 1)
 """Look-ups by many keys come in these sizes only, so that their statements stay prepared."""
@@ -149,6 +151,15 @@ def touch_system_alert(tx: Transaction, window: Mapping[str, Any]) -> bool:
         window,
     )
     return bool(rows[0][0] == window["count"])
+
+
+def severities(tx: Transaction, alert_ids: Sequence[str]) -> dict[str, str]:
+    """Alert id → severity, of windows that there are."""
+    found: dict[str, str] = {}
+    for names in _batches(alert_ids):
+        sql = f"SELECT alert_id, severity FROM alert_first_matches WHERE alert_id IN ({_names(names)})"  # noqa: S608 - names of parameters
+        found.update(tx.execute(sql, names))
+    return found
 
 
 # --- the hourly limit -------------------------------------------------------------------------------------
@@ -296,7 +307,7 @@ def sweep_windows(tx: Transaction, *, quiet_before: float, alerts_before: float,
 # --- helpers ----------------------------------------------------------------------------------------------
 
 
-def _batches(values: Sequence[bytes]) -> Iterator[dict[str, bytes]]:
+def _batches(values: Sequence[T]) -> Iterator[dict[str, T]]:
     """The values as parameters `k0…`, in few sizes; a batch is filled up by repeating its last value."""
     done = 0
     while done < len(values):

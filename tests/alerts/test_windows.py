@@ -315,3 +315,14 @@ async def test_many_windows_in_one_call(alerts: Alerts, state: MemoryState) -> N
     counts = await state.read(lambda tx: tx.execute("SELECT count(*), sum(match_count) FROM alert_windows"))
     assert counts == [(700, 1_500)]
     assert len(await state.read(lambda tx: windows.known_members(tx, [b"x" * 24]))) == 0
+
+
+async def test_matches_are_told_the_severity_of_their_alert(alerts: Alerts) -> None:
+    """That of the window's first match, in this chunk or an earlier one; without an alert they keep their own."""
+    first = [match(0, severity="HIGH"), match(1, severity="LOW"), match(2, severity="LOW", dedup="other")]
+    shown = await alerts.as_alerted(first, await alerts.record(first))
+    assert [item.severity for item in shown] == ["HIGH", "HIGH", "LOW"]
+    later = [match(3, severity="CRITICAL"), match(4, severity="INFO", creates_alert=False)]
+    shown = await alerts.as_alerted(later, await alerts.record(later))
+    assert [item.severity for item in shown] == ["HIGH", "INFO"]
+    assert await alerts.as_alerted([], []) == ()

@@ -149,3 +149,20 @@ def test_the_configuration_changes_detections_without_touching_their_files(tmp_p
     }
     matched = Counter(str(row[0]) for row in place.rows("rule_matches", "p_rule_id"))
     assert matched == {"Packed": 4, "Enabled": 4, "Severe": 4, "Quiet": 4, "Listed": 3}
+
+
+def test_rows_of_matches_tell_the_severity_of_their_alert(tmp_path: Path) -> None:
+    """A rule gives each match its own; what one sees in the lake is what was sent."""
+    place = Place(tmp_path)
+    place.rule(
+        "Varies", YES + "def severity(event):\n    return event['eventName']\ndef dedup(event):\n    return 'd'\n"
+    )
+    place.rule("Signals", YES + "def severity(event):\n    return event['eventName']\n", CreateAlert=False)
+    place.drop("some.log", [event("HIGH"), event("LOW"), event("INFO")])
+    place.run()
+    (alert,) = place.alerts()
+    rows = Counter(place.rows("rule_matches", "p_rule_id", "p_alert_id", "p_rule_severity", "p_alert_severity"))
+    assert rows == {
+        ("Varies", alert["alert_id"], "HIGH", "HIGH"): 3,
+        **{("Signals", None, severity, severity): 1 for severity in ("HIGH", "LOW", "INFO")},
+    }

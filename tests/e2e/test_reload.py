@@ -137,3 +137,14 @@ async def test_calls_during_a_reload_share_the_next_one() -> None:
     assert await first == ["0"]
     assert [await other for other in others] == [["1"]] * 5
     assert begun == [0, 1]
+
+
+async def test_how_long_messages_are_remembered_can_be_changed(running: tuple[Site, Daemon]) -> None:
+    """As long as the most demanding source wants, from the reload on."""
+    site, daemon = running
+    assert daemon._ledger.message_dedup_secs == 3_600
+    site.config.write_text(
+        site.config.read_text().replace("settle_secs: 0", "settle_secs: 0\n    message_dedup_secs: 2h")
+    )
+    assert await daemon.reload() == []
+    assert daemon._ledger.message_dedup_secs == 7_200

@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -181,11 +182,12 @@ def test_rows_of_every_kind_keep_their_order() -> None:
     """Match rows are found by their place, so a row that takes another way must not move."""
     builder = BatchBuilder(lambda _: TABLE)
     titles = ["plain", "with \x1f in it", "plain again", "\x1f", "last"]
-    for index, title in enumerate(titles):
-        builder.add_match(index, match_of(base(), title=title), base())
+    matches = tuple(match_of(base(), title=title) for title in titles)
+    for index, match in enumerate(matches):
+        builder.add_match(index, match, base())
     tables = builder.take()
     alert_ids = [f"alert-{index}" for index in range(len(titles))]
-    (file,) = encode([Kept(ChunkResult(spans=(), tables=tables), alert_ids)])
+    (file,) = encode([Kept(ChunkResult(spans=(), tables=tables, matches=matches), alert_ids)])
     rows = pq.read_table(pa.BufferReader(pa.py_buffer(file.data))).to_pylist()
     assert [(row["title"], row["p_alert_id"]) for row in rows] == list(zip(titles, alert_ids, strict=True))
 
@@ -236,22 +238,29 @@ def test_invented_days_do_not_become_as_many_partitions() -> None:
 
 
 def test_matches_and_errors_know_their_place() -> None:
-    """Row i of a match table belongs to the match whose index the batch gives."""
+    """Row i of a match table belongs to the match whose index the batch gives, and has its alert's severity."""
     builder = BatchBuilder(lambda _: TABLE)
     row = base()
-    builder.add_match(0, match_of(row, title="first", tags=("a",), reports={"MITRE": ["T1"]}), row)
-    builder.add_match(1, match_of(row, kind="error", error="Traceback"), row)
-    builder.add_match(2, match_of(row, title="third", context='{"k": 1}'), row)
+    matches = (
+        match_of(row, title="first", tags=("a",), reports={"MITRE": ["T1"]}),
+        match_of(row, kind="error", error="Traceback"),
+        match_of(row, title="third", context='{"k": 1}'),
+    )
+    for index, match in enumerate(matches):
+        builder.add_match(index, match, row)
     tables = {batch.table: batch for batch in builder.take()}
     assert tables["rule_matches"].matches == (0, 2)
     assert tables["rule_errors"].matches == (1,)
-    files = encode([Kept(ChunkResult(spans=(), tables=tuple(tables.values())), ("alert-a", None, "alert-c"))])
+    alerted = (matches[0], matches[1], msgspec.structs.replace(matches[2], severity="LOW"))
+    result = ChunkResult(spans=(), tables=tuple(tables.values()), matches=alerted)
+    files = encode([Kept(result, ("alert-a", None, "alert-c"))])
     read = {file.table: pq.read_table(pa.BufferReader(pa.py_buffer(file.data))).to_pylist() for file in files}
     first, third = read["rule_matches"]
     assert (first["title"], first["p_alert_id"], first["p_rule_tags"]) == ("first", "alert-a", ["a"])
     assert json.loads(first["p_rule_reports"]) == {"MITRE": ["T1"]}
     assert json.loads(first["event"]) == row
     assert (third["title"], third["p_alert_id"], third["p_alert_context"]) == ("third", "alert-c", '{"k": 1}')
+    assert (third["p_rule_severity"], third["p_alert_severity"]) == ("LOW", "LOW")
     assert (read["rule_errors"][0]["p_rule_error"], read["rule_errors"][0]["p_alert_id"]) == ("Traceback", None)
 
 
