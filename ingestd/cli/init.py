@@ -23,9 +23,11 @@ sources:
     # routes:
     #   - {prefix: cloudtrail/, log_types: [AWS.CloudTrail]}
 
-# Your own log types and detections, in the public format:
+# Rules decide what makes an alert. Put some there: ingestd's own, a fork of the public corpus, yours.
+detections: {paths: [detections/]}
+
+# Your own log types, in the public format:
 # schemas: {paths: [schemas/]}
-# detections: {paths: [detections/]}
 
 destinations:
   screen: {type: console}
@@ -43,7 +45,7 @@ Force = Annotated[bool, typer.Option("--force", envvar="INGESTD_FORCE", help="Ov
 def command(folder: Folder = Path(), force: Force = False) -> None:
     """Write a starting configuration.
 
-    That is ingestd.yml, its JSON Schema for the editor, and an inbox to drop files into.
+    That is ingestd.yml, its JSON Schema for the editor, an inbox to drop files into, and a folder for detections.
     """
     import json
 
@@ -54,7 +56,8 @@ def command(folder: Folder = Path(), force: Force = False) -> None:
     if existing and not force:
         raise typer.BadParameter(f"{' and '.join(existing)} exist; --force overwrites", param_hint="FOLDER")
     try:
-        (folder / "inbox").mkdir(parents=True, exist_ok=True)
+        for name in ("inbox", "detections"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).write_text(text)
             print(folder / name)
