@@ -106,7 +106,7 @@ def command(
         codes = {detections.detections[name].code for name in tested}
         files = measured.report([code for code in codes if code], report.covered)
     if junit is not None:
-        test_report.write_junit(report, junit)
+        _write_junit(report, junit)
     if not as_json:
         test_report.print_text(report, failures_only=show_failures_only, by_outcome=sort_test_results)
         test_report.print_summary(report)
@@ -140,6 +140,15 @@ def _add_tables(
         from ingestd.cli import lookup_tests
 
         lookup_tests.add(report, detections, names, folders, settings)
+
+
+def _write_junit(report: Report, file: Path) -> None:
+    from ingestd.cli import test_report
+
+    try:
+        test_report.write_junit(report, file)
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be written: {error.strerror}", param_hint="--junit") from None
 
 
 def _coverage(paths: list[Path]) -> Coverage:

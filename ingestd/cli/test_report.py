@@ -110,6 +110,9 @@ def print_verification(found: Verification) -> None:
     for difference in found.differences:
         print(_line(f"routing leaves out {difference.detection_id} ({difference.kind}) for {difference.log_type}:"))
         print(f"        {json.dumps(difference.event)}")
+    if not found.events:
+        output.note("routing: no rule has a test with a sample, so nothing was compared")
+        return
     for broken in found.broken_off:
         print(_line(f"not compared: {broken}"))
     output.note(

@@ -126,6 +126,7 @@ def _bury(
 def _serve(pipe: connection.Connection, work: Callable[[str], bytes]) -> None:
     """In a child: answer until there is nobody to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
+    os.dup2(2, 1)  # what is written past `sys.stdout` must not get among the parent's results
     try:
         while True:
             for name in pipe.recv():

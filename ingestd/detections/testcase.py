@@ -24,6 +24,8 @@ from ingestd.errors import RuleTimeout
 LIMIT_SECS = 10.0
 """Of one test. A detection that needs longer would be cut off in the daemon long before."""
 NOBODY = ["SKIP"]
+MOST_PRINTED = 100_000
+"""Characters of a rule's own output that are kept."""
 
 
 class FunctionResult(msgspec.Struct, kw_only=True):
@@ -96,7 +98,7 @@ def run_test(
     the rule's state. With the known `destinations` given, a detection that names another one fails."""
     detection = runnable.detection
     result = blank(detection, test, index)
-    printed = io.StringIO()
+    printed = _Printed()
     kv.connect(kv.MemoryStore())
     started = time.perf_counter()
     try:
@@ -119,6 +121,16 @@ def sample_event(detection: Detection, test: Mapping[str, Any], data_models: Map
     sample = test.get("Log", {})
     model = data_models.get(str(sample.get("p_log_type"))) if detection.kind == "rule" else None
     return PantherEvent(sample, model)
+
+
+class _Printed(io.StringIO):
+    """What a rule prints, up to a limit: one that never returns may print all the while."""
+
+    def write(self, text: str, /) -> int:
+        room = MOST_PRINTED - self.tell()
+        if room > 0:
+            super().write(text[:room])
+        return len(text)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
@@ -282,6 +284,22 @@ def test_a_rule_that_ends_its_process(fork: Fork, ending: str) -> None:
     assert shown(result) == ["A", "B", "C"]
     assert "B ended the process that ran it (" in result.stdout
     assert "3 tests (2 rule), 1 failed" in result.stderr
+
+
+def test_a_rule_that_writes_past_its_output(fork: Fork) -> None:
+    """Does not spoil what scripts read."""
+    fork.rule("A", "import os\ndef rule(event):\n    os.write(1, b'x')\n    return True\n", Tests=[case("t", True)])
+    command = [sys.executable, "-m", "ingestd", "test", str(fork.root), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["summary"]["passed"] is True
+
+
+def test_a_report_that_cannot_be_written(fork: Fork) -> None:
+    """Exit code 2, and why."""
+    fork.rule("A", YES, Tests=[case("t", True)])
+    result = run(fork, "--junit", "/nowhere/report.xml")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
 
 
 def test_coverage(fork: Fork) -> None:
