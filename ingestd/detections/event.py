@@ -42,8 +42,8 @@ class _StandardFields(dict[str, Any]):
 
     def __init__(self, event: PantherEvent) -> None:
         self.event = event
-        # Methods of a data model get the event without the methods of PantherEvent.
-        self.view = ImmutableCaseInsensitiveDict(event._container)
+        # Methods of a data model get the event without the methods of PantherEvent. What is known stays known.
+        self.view = event.plain_view()
 
     def __missing__(self, name: str) -> Any:
         event = self.event
@@ -64,6 +64,12 @@ class PantherEvent(ImmutableCaseInsensitiveDict):
         super().__init__(event)
         self.data_model = data_model
         self._standard: _StandardFields | None = None
+
+    def plain_view(self) -> ImmutableCaseInsensitiveDict:
+        """The same event without the methods that only events have."""
+        view = ImmutableCaseInsensitiveDict.__new__(ImmutableCaseInsensitiveDict)
+        view._container, view._seen = self._container, self._seen
+        return view
 
     def deep_get(self, *keys: str, default: Any = None) -> Any:
         """The value at the end of `keys`; `default` if that is null or missing. A list on the way is missing."""

@@ -25,13 +25,16 @@ def wrap(value: Any) -> Any:
     return value
 
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
 def thaw(value: Any) -> Any:
     """A deep copy of plain or viewed JSON, made of plain dicts and lists."""
     kind = type(value)
     if kind is dict:
-        return {key: thaw(item) for key, item in value.items()}
+        return {key: item if type(item) in _SCALARS else thaw(item) for key, item in value.items()}
     if kind is list:
-        return [thaw(item) for item in value]
+        return [item if type(item) in _SCALARS else thaw(item) for item in value]
     if isinstance(value, ImmutableCaseInsensitiveDict | ImmutableList):
         return thaw(value._container)
     return value

@@ -21,11 +21,16 @@ def deep_walk(value: Any, keys: Sequence[str], default: Any, return_val: str) ->
 
 
 def _walk(value: Any, keys: Sequence[str], default: Any, return_val: str) -> Any:
-    if not keys:
-        return default if _is_hollow(value) else value
-    if isinstance(value, dict):
-        inner = value.get(keys[0])
-        return default if inner is None else _walk(inner, keys[1:], default, return_val)
+    for place, key in enumerate(keys):
+        if not isinstance(value, dict):
+            return _fan_out(value, keys[place:], default, return_val)
+        value = value.get(key)
+        if value is None:
+            return default
+    return default if _is_hollow(value) else value
+
+
+def _fan_out(value: Any, keys: Sequence[str], default: Any, return_val: str) -> Any:
     found: dict[Any, None] = {}
     if _is_sequence(value):
         for element in value:
@@ -47,9 +52,14 @@ def _walk(value: Any, keys: Sequence[str], default: Any, return_val: str) -> Any
 
 
 def _is_sequence(value: Any) -> bool:
+    kind = type(value)
+    if kind is list:
+        return True
+    if kind is str or kind is dict or kind is int:  # asking Sequence costs more than all the rest
+        return False
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _is_hollow(value: Any) -> bool:
     """An empty list, or a list of nothing but such lists."""
-    return _is_sequence(value) and all(_is_hollow(item) for item in value)
+    return _is_sequence(value) and all(map(_is_hollow, value))
