@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ REFUSED_SECS = 30.0
 """How long a refusal holds, so that a rule that asks for each event does not ask a manager for each."""
 MOST_NAMES = 1_000
 LONGEST_NAME = 512
+MOST_PARTS = 50
+"""Of one secret that are hidden in the daemon's own texts, where they must not push out other secrets."""
 
 
 class RuleCalls:
@@ -54,7 +57,7 @@ class RuleSecrets:
         self._reading: dict[str, asyncio.Task[secrets.Answer]] = {}
 
     async def get(self, rule: str, name: str) -> secrets.Answer:
-        """The secret, or why not. Raises `Retryable` when its manager cannot be reached and no value is at hand."""
+        """The secret, or why not: one that was never read and whose manager cannot be reached is refused for now."""
         until, answer = self._kept.get(name, (0.0, None))
         left = until - self._clock()
         if answer is not None and left > 0:
@@ -69,10 +72,11 @@ class RuleSecrets:
         try:
             answer = await self._read(name)
         except Retryable as error:
-            occurrences.rule_secret_refused(rule, name[:LONGEST_NAME], "unavailable", str(error))
             if old is None or old.refused is not None:
-                raise
-            answer = msgspec.structs.replace(old, keep_secs=min(REFUSED_SECS, self._config.ttl_secs))
+                answer = _refused("unavailable", f"secret {name!r}: {error}")
+            else:
+                occurrences.rule_secret_refused(rule, name, "unavailable", str(error))
+                answer = msgspec.structs.replace(old, keep_secs=min(REFUSED_SECS, self._config.ttl_secs))
         if answer.refused is not None:
             occurrences.rule_secret_refused(rule, name[:LONGEST_NAME], answer.refused, answer.message)
         self._kept[name] = (self._clock() + answer.keep_secs, answer)
@@ -97,7 +101,7 @@ class RuleSecrets:
         if len(value) < hiding.SHORTEST:
             message = f"has fewer than {hiding.SHORTEST} characters, and could not be kept out of alerts"
             return _refused("unavailable", f"secret {name!r}: {message}")
-        for part in hiding.parts(value):
+        for part in islice(hiding.parts(value), MOST_PARTS):
             redact.remember(part)
         return secrets.Answer(value=value, keep_secs=config.ttl_secs)
 

@@ -30,7 +30,8 @@ Urls = Annotated[
 def command(urls: Urls = None, config: ConfigFile = None, as_json: Json = False) -> None:
     """Try every permission, and name the one that is missing.
 
-    Each source and destination of the configuration is tried. Nothing is received, read to its end, written or sent.
+    Each source, destination and secret of detections in the configuration is tried. Nothing is received, read to its
+    end, written or sent.
     The exit code is 1 when any check failed.
     """
     import asyncio
@@ -47,9 +48,9 @@ async def _examine(root: Root, urls: list[str]) -> list[tuple[str, Check]]:
     """Part of the configuration and check, in the order of the configuration."""
     import asyncio
 
-    parts = [_source(root, name, urls) for name in root.sources] + [
-        _destination(root, name) for name in root.destinations
-    ]
+    parts = [_source(root, name, urls) for name in root.sources]
+    parts += [_destination(root, name) for name in root.destinations]
+    parts += [_rule_secret(root, name) for name in root.detections.secrets.values]
     return [row for rows in await asyncio.gather(*parts) for row in rows]
 
 
@@ -81,6 +82,21 @@ async def _destination(root: Root, name: str) -> list[tuple[str, Check]]:
     checks = await _tried(name, destination.check)
     await destination.close()
     return [(f"destination {name}", check) for check in checks]
+
+
+async def _rule_secret(root: Root, name: str) -> list[tuple[str, Check]]:
+    import asyncio
+
+    from ingestd.model import Check
+
+    secret = root.detections.secrets.values[name]
+    what = f"read {secret}"
+
+    async def check() -> list[Check]:
+        await asyncio.to_thread(secret.resolve)
+        return [Check(what=what, ok=True)]
+
+    return [(f"secret {name}", found) for found in await _tried(what, check)]
 
 
 async def _tried(what: str, check: Callable[[], Awaitable[list[Check]]]) -> list[Check]:

@@ -46,7 +46,7 @@ class Store(Protocol):
     """Answers for a name: in a child over the pipe to the parent."""
 
     def __call__(self, name: str, /) -> Answer:
-        """What there is under this name; raises `errors.Retryable` when the parent cannot say."""
+        """What there is under this name."""
 
 
 def _no_store(name: str, /) -> Answer:

@@ -13,7 +13,7 @@ import msgspec
 from ingestd.decode import Limits, ObjectDecoder
 from ingestd.detections import DetectionSet, Engine, Options, Watch, kv, lookups, secrets
 from ingestd.enrichment.tables import Tables, TableSpec
-from ingestd.errors import ConfigError, Problem
+from ingestd.errors import ConfigError, Problem, Retryable
 from ingestd.lake.batch import BatchBuilder
 from ingestd.model import Column, Match, ObjectTask
 from ingestd.schemas import resources
@@ -146,7 +146,10 @@ def _connect(ask: Ask | None) -> None:
         return msgspec.convert(answer, kv.Item)
 
     def secret(name: str) -> secrets.Answer:
-        answer: Any = ask("secret", name)
+        try:
+            answer: Any = ask("secret", name)
+        except Retryable as error:
+            return secrets.Answer(refused="unavailable", message=f"secret {name!r}: {error}")
         return msgspec.convert(answer, secrets.Answer)
 
     kv.connect(store)

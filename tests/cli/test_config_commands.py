@@ -102,3 +102,18 @@ def test_init_where_nothing_can_be_written(ingestd: Ingestd, tmp_path: Path) -> 
     """A folder that cannot be made is a usage error."""
     (tmp_path / "file").write_text("")
     assert ingestd("init", tmp_path / "file" / "sub").code == 2
+
+
+def test_doctor_tries_the_secrets_of_detections(ingestd: Ingestd, config: Path, tmp_path: Path) -> None:
+    """Where each should be, and what is not there; never what it is."""
+    (tmp_path / "key").write_text("the-key-itself\n")
+    values = "{panther-analysis/a: {file: key}, panther-analysis/b: {env: NO_SUCH_VARIABLE}}"
+    config.write_text(config.read_text() + f"detections: {{secrets: {{values: {values}}}}}\n")
+    (tmp_path / "inbox").mkdir()
+    ended = ingestd("doctor", "--json", "-c", config)
+    rows = {row["part"]: row for row in map(json.loads, ended.out.splitlines())}
+    assert ended.code == 1
+    assert rows["secret panther-analysis/a"]["ok"]
+    assert not rows["secret panther-analysis/b"]["ok"]
+    assert "NO_SUCH_VARIABLE" in rows["secret panther-analysis/b"]["detail"]
+    assert "the-key-itself" not in ended.out + ended.err

@@ -63,7 +63,7 @@ class House:
         (root / "schema.yml").write_text(SCHEMA)
 
     def rule(self, name: str, code: str, **keys: Any) -> None:
-        """A rule of `code`."""
+        """A rule of `code`; a key that is None is left out."""
         (self.root / "rules" / f"{name}.py").write_text(textwrap.dedent(code))
         data = {
             "AnalysisType": "rule",
@@ -74,7 +74,8 @@ class House:
             "LogTypes": [LOG_TYPE],
             **keys,
         }
-        (self.root / "rules" / f"{name}.yml").write_text(yaml.safe_dump(data))
+        given = {key: value for key, value in data.items() if value is not None}
+        (self.root / "rules" / f"{name}.yml").write_text(yaml.safe_dump(given))
 
     def every(self, name: str, divisor: int) -> None:
         """A good rule, which matches each event whose id is a multiple of `divisor`."""

@@ -98,6 +98,44 @@ async def test_calls_are_answered_in_the_serial_executor_too(house: House) -> No
     assert [call.number for call in store.calls] == [0, 1] * 3
 
 
+ASKS_BETWEEN = """
+from ingestd.rules import SecretError, get_secret
+from panther_detection_helpers.caching import get_counter, increment_counter
+
+def rule(event):
+    before = get_counter("seen")
+    try:
+        get_secret("panther-analysis/key")
+    except SecretError:
+        pass
+    return increment_counter("seen") == before + 1
+"""
+
+
+async def test_asking_for_a_secret_does_not_change_the_numbers_of_writes(house: House) -> None:
+    """It is kept at times and asked for at others: a repeated evaluation must number its writes alike. What fails on
+    the way is an error that the rule can catch, and it is asked again for the next event."""
+    house.rule("Rule.Counts", ASKS_BETWEEN)
+    store = Store()
+    answers = iter(
+        [{"refused": "not_found", "message": "no", "keep_secs": 0.0}, {"value": "the-value", "keep_secs": 60.0}]
+    )
+
+    async def answer(call: Call) -> Any:
+        if call.name == "kv":
+            return await store.answer(call)
+        store.calls.append(call)
+        return next(answers)
+
+    await house.start(msgspec.structs.replace(QUICK, workers=1), answer)
+    await house.run("object", lines(4))
+    assert house.matches("Rule.Counts") == row_ids_of({"object": 4})
+    asked = [(call.row_id[-12:-4], call.name, call.number) for call in store.calls]
+    kv = [(f"{n:08x}", "kv", number) for n in range(4) for number in range(2)]
+    assert [call for call in asked if call[1] == "kv"] == kv
+    assert [call for call in asked if call[1] == "secret"] == [(f"{n:08x}", "secret", 0) for n in range(2)]
+
+
 async def test_serial_executor_gives_what_the_pool_gives(house: House) -> None:
     """Rows, matches, errors and rejects are the same with processes and without."""
     house.every("Rule.Tens", 10)

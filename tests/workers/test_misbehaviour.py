@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ingestd.model import row_id, row_id_prefix
+from ingestd.model import Route, row_id, row_id_prefix
 from tests.workers.conftest import House, lines, row_ids_of, run_all
 
 SIZES = {"a": 300, "b": 430, "c": 150}
@@ -156,3 +156,21 @@ async def test_all_of_them_together_among_many(house: House) -> None:
         house.rule(f"Mid.{name}", PREAMBLE.format(when="event['id'] % 100 == 77", body=body))
     await _run_large(house)
     assert all(house.errors(f"Mid.{name}") for name in RULES)
+
+
+async def test_a_policy_that_ends_its_worker_is_an_error_on_that_resource(house: House) -> None:
+    """Other policies say what they think of it, and of all others."""
+    policy = {"AnalysisType": "policy", "LogTypes": None, "RuleID": None, "ResourceTypes": ["T"]}
+    kills = (
+        "import os\n\ndef policy(resource):\n    return os._exit(3) if resource['n'] == 2 else resource['n'] > 0\n"
+    )
+    house.rule("Kills", kills, PolicyID="Kills", **policy)
+    house.rule("Fails", "def policy(resource):\n    return False\n", PolicyID="Fails", **policy)
+    await house.start()
+    data = b"".join(b'{"ResourceId": "r%d", "n": %d}\n' % (n, n) for n in range(5))
+    await house.run("object", data, route=Route(resource_types=("T",)))
+    verdicts = {check.resource_id: check.verdicts for result in house.results for check in result.resources}
+    assert {name: said["Fails"] for name, said in verdicts.items()} == {f"r{n}": "fail" for n in range(5)}
+    assert [verdicts[f"r{n}"]["Kills"] for n in range(5)] == ["fail", "pass", "error", "pass", "pass"]
+    (error,) = house.errors("Kills")
+    assert (error.dedup, error.log_type) == ("WorkerKilled", "T")
