@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -15,6 +16,13 @@ import orjson
 MAX_DEPTH = 100
 """Levels of nesting of one JSON text. orjson writes up to 254; embedded texts add their own levels."""
 
+MOST_CONTAINERS = 100_000
+"""Objects and arrays in one JSON text. Each costs a hundred times the two bytes that it takes in the text; large
+audit records have some thousands."""
+LARGE = 2 * MOST_CONTAINERS
+"""Shorter texts cannot have more."""
+
+_CONTAINER = re.compile(rb'[{\[]|"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _INT64_DIGITS = 18
 _CANONICAL = re.compile(r"-?\d+\Z", re.ASCII)
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -66,9 +74,19 @@ def depth(value: object, limit: int) -> int:
     return level
 
 
+def is_crowded(data: bytes) -> bool:
+    """Whether the text has more objects and arrays than are read. Brackets inside strings do not count."""
+    if data.count(b"{") + data.count(b"[") <= MOST_CONTAINERS:
+        return False
+    brackets = (match for match in _CONTAINER.finditer(data) if match[0][:1] != b'"')
+    return next(islice(brackets, MOST_CONTAINERS, None), None) is not None
+
+
 def loads(data: bytes, limit: int = MAX_DEPTH) -> Any:
     """Decode one JSON text nested at most `limit` deep. The last of equal keys counts; integers beyond 64
     bits become floats; half surrogate pairs become U+FFFD. Raises ValueError saying what is wrong."""
+    if len(data) > LARGE and is_crowded(data):
+        raise ValueError(f"more than {MOST_CONTAINERS} objects and arrays")
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:

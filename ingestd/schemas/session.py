@@ -99,7 +99,7 @@ class Session:
             data = bytes(data)
         normalise = self._straight
         try:
-            if normalise is None:
+            if normalise is None or len(data) > jsontext.LARGE:
                 return self._read_any(data, ordinal, header)
             event = orjson.loads(data)
             if event.__class__ is dict and not (

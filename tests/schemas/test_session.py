@@ -1,5 +1,6 @@
 """What comes out of `Session.read`: standard fields, rejects, unknown fields, hostile records."""
 
+import time
 from typing import Any
 
 import orjson
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestd.model import row_id, row_id_prefix
-from ingestd.schemas import Rejected
+from ingestd.schemas import Registry, Rejected, SessionInfo, jsontext
 from ingestd.schemas.jsontext import MAX_DEPTH
 from tests.schemas.build import NOW_TEXT, declared, log_type, read, refused, session
 
@@ -266,3 +267,22 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {_finite(key): _finite(item) for key, item in value.items()}
     return value
+
+
+@pytest.mark.parametrize("piece", [b"{}", b"[]", b"[[[[]]]]"])
+@pytest.mark.parametrize("log_types", [("AWS.CloudTrail",), ()])
+def test_a_record_of_nothing_but_brackets_is_refused_at_once(piece: bytes, log_types: tuple[str, ...]) -> None:
+    """Millions of empty objects take a hundred times the memory of their text."""
+    data = b'{"eventName": [' + b",".join([piece] * (12_000_000 // (len(piece) + 1))) + b"]}"
+    started = time.process_time()
+    found = Registry.load([]).classifier(log_types).session(SessionInfo(identity="x")).read(data, 0)
+    assert isinstance(found, Rejected)
+    assert "more than 100000 objects and arrays" in found.detail
+    assert time.process_time() - started < 2
+
+
+def test_brackets_in_texts_do_not_count() -> None:
+    """A long text may hold anything."""
+    data = b'{"a": "' + b'[{\\"' * 60_000 + b'"}'
+    assert not jsontext.is_crowded(data)
+    assert read(LOOSE, {"a": "[{" * 120_000})["a"].startswith("[{[{")

@@ -1,0 +1,66 @@
+"""What normalising costs, beside `json.loads` and beside a walk over the schema, in the same run. Decoding is left
+out of both sides of the comparison with the walk, and is what normalising is compared with."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from bench import generate
+from bench.naive import Normaliser
+from ingestd.schemas import Registry
+from ingestd.schemas.registry import BUILTIN
+
+FOLDER = Path(os.environ.get("INGESTD_REAL_CLOUDTRAIL", Path(__file__).parents[3] / "shared" / "data" / "cloudtrail"))
+MOST_OF_JSON_LOADS = 1.5
+LEAST_BELOW_A_WALK = 4.0
+ROUNDS = 15
+
+
+def records() -> list[bytes]:
+    """Real records where they are at hand, else generated ones."""
+    files = sorted(FOLDER.glob("*.json"))
+    found = [record for file in files for record in orjson.loads(file.read_bytes())["Records"]]
+    return [orjson.dumps(record) for record in found or generate.events(1, 1200)]
+
+
+def cpu_seconds(work: Callable[[Any], object], given: list[Any]) -> float:
+    """For all of them, one after the other."""
+    started = time.process_time()
+    for item in given:
+        work(item)
+    return time.process_time() - started
+
+
+@pytest.fixture(scope="module")
+def seconds() -> dict[str, float]:
+    """Of the fastest of several rounds, taken by turns: what others do on the machine is no part of it."""
+    data = records()
+    normalise = Registry.load([]).get("AWS.CloudTrail").normalise
+    walk = Normaliser(BUILTIN / "AWS.CloudTrail.yml", "file:a#1", "a", {})
+    rounds = [
+        (
+            cpu_seconds(json.loads, data),
+            cpu_seconds(lambda event: walk.event(event, 0), [orjson.loads(record) for record in data]),
+            cpu_seconds(lambda event: normalise(event, True), [orjson.loads(record) for record in data]),
+        )
+        for _ in range(ROUNDS)
+    ]
+    return dict(zip(("loads", "walk", "ours"), map(min, zip(*rounds, strict=True)), strict=True))
+
+
+def test_normalising_costs_about_as_much_as_decoding(seconds: dict[str, float]) -> None:
+    """At most one and a half times `json.loads` of the same records."""
+    assert seconds["ours"] <= MOST_OF_JSON_LOADS * seconds["loads"], seconds
+
+
+def test_normalising_costs_a_fraction_of_a_walk(seconds: dict[str, float]) -> None:
+    """At least four times less than looking at the schema for each event."""
+    assert LEAST_BELOW_A_WALK * seconds["ours"] <= seconds["walk"], seconds
