@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
+import stamina
 from pydantic import Field
 
 from ingestd.cloud import azure
@@ -35,6 +36,8 @@ RECEIVERS = 8
 """Calls to receive under way at once, at most."""
 CALLS = 32
 """Calls to delete or extend under way at once, at most: there is one per message."""
+ATTEMPTS = 4
+"""Calls to delete one message that fail in passing."""
 FIRST_PAUSE_SECS = 0.1
 LONGEST_LEASE_SECS = 604_800
 """The service hides a message for seven days at most, and never beyond its expiry."""
@@ -166,8 +169,8 @@ class AzureQueueSource(Source):
 
     def _spread(self, lease_secs: float) -> int:
         """Whole seconds, a little more than asked for and not the same each time."""
-        spread = self._dice.uniform(0.0, JITTER * lease_secs)
-        return min(math.ceil(lease_secs + spread), LONGEST_LEASE_SECS)
+        least = math.ceil(lease_secs)
+        return min(least + int(self._dice.uniform(0.0, JITTER * least)), LONGEST_LEASE_SECS)
 
     # --- what becomes of held messages ---
 
@@ -222,8 +225,14 @@ class AzureQueueSource(Source):
         return msgspec.structs.replace(delivery, receipt=updated.pop_receipt, lease_until=asked_at + secs)
 
     async def _delete(self, delivery: Delivery) -> Delivery:
+        """Tried again by itself: of many messages always one fails when a service has its bad moments, and the caller
+        can only repeat all of them."""
         receipt = self._turns[delivery.message_id].newest(delivery.receipt)
-        await self._unless_gone(lambda queue: queue.delete_message(delivery.message_id, receipt))
+        async for attempt in stamina.retry_context(
+            on=_in_passing, attempts=ATTEMPTS, timeout=None, wait_initial=0.1, wait_max=2.0, wait_jitter=0.2
+        ):
+            with attempt:
+                await self._unless_gone(lambda queue: queue.delete_message(delivery.message_id, receipt))
         return delivery
 
     async def _unless_gone(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -332,6 +341,10 @@ async def _first_page(queue: Any, count: int, lease: int) -> list[Any]:
 async def _send_nothing(queue: Any) -> None:
     """A message that would expire before it is sent: refused, after the role was looked at."""
     await queue.send_message("doctor", visibility_timeout=LONGEST_LEASE_SECS, time_to_live=1)
+
+
+def _in_passing(error: Exception) -> bool:
+    return isinstance(error, Retryable) and error.retry_after is None
 
 
 def _raise_first(outcomes: Sequence[object]) -> None:
