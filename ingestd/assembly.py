@@ -15,6 +15,7 @@ from ingestd.alerts.lane import LaneSettings
 from ingestd.config import components, convert
 from ingestd.config.load import load
 from ingestd.config.models import HttpConfig, Root
+from ingestd.digests import Keys
 from ingestd.lake.writer import WriterSettings
 from ingestd.schemas.registry import Registry
 from ingestd.sources.base import Source
@@ -109,6 +110,14 @@ def stores(name: str, root: Root) -> dict[str, Store]:
 def schemes(name: str, root: Root) -> frozenset[str]:
     """The stores that this source can read from: the schemes of their URLs."""
     return frozenset(_store_settings(name, root))
+
+
+def digest_keys(name: str, root: Root) -> Keys | None:
+    """With what this source verifies CloudTrail's digest files; None where it is not to."""
+    config = root.sources[name]
+    made = getattr(components.load("sources", config.type), "digest_keys", None)
+    keys: Keys | None = made(config) if made is not None else None
+    return keys
 
 
 def _store_settings(name: str, root: Root) -> dict[str, dict[str, Any]]:

@@ -145,9 +145,10 @@ class Daemon:
         closing.push_async_callback(self._delivery.close)
         await self._delivery.replace(root, self._delivery.build(root))
         self._rule_calls = RuleCalls(RuleStore(state), RuleSecrets(root.detections.secrets))
+        keeper = Keeper(self._delivery.alerts, self._writer, self._health)
         self._pool = Pool(
             assembly.pool_settings(root),
-            Keeper(self._delivery.alerts, self._writer, self._health).keep,
+            keeper.keep,
             self._rule_calls.answer,
         )
         closing.push_async_callback(self._pool.close)
@@ -156,7 +157,7 @@ class Daemon:
         self._health.component("workers").ok()
 
         shared = Shared(ledger=ledger, pool=self._pool, writer=self._writer)
-        self._fleet = Fleet(shared, state, self._health, self._build)
+        self._fleet = Fleet(shared, state, self._health, keeper, self._build)
         turns: list[tuple[Callable[[], Awaitable[None]], float]] = [
             (partial(self._forget_old, ledger), SWEEP_SECS),
             (partial(self._show_health, ledger), GAUGE_SECS),

@@ -10,9 +10,10 @@ import msgspec
 
 from ingestd import assembly
 from ingestd.config.models import Root
+from ingestd.digests import Digests, Keys
 from ingestd.errors import ConfigError, Permanent, Retryable
 from ingestd.growing import GrowingSource
-from ingestd.pipeline import Pipeline
+from ingestd.pipeline import Keeper, Pipeline
 from ingestd.reading import Shared
 from ingestd.sources.base import Source
 from ingestd.state.base import State
@@ -31,10 +32,14 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
     source: Source
     stores: dict[str, Store]
+    digest_keys: Keys | None = None
+    """With what CloudTrail's digests are verified, where they are to be."""
 
     async def close(self) -> None:
-        """Let go of both."""
+        """Let go of all of it."""
         await self.source.close()
+        if self.digest_keys is not None:
+            await self.digest_keys.close()
         for store in self.stores.values():
             await store.close()
 
@@ -44,19 +49,26 @@ Builder = Callable[[str, Root, State], Built]
 
 def configured(name: str, root: Root, state: State) -> Built:
     """The source of this name as the configuration has it. Raises `ConfigError` when it cannot be built."""
-    return Built(source=assembly.source(name, root, state), stores=assembly.stores(name, root))
+    return Built(
+        source=assembly.source(name, root, state),
+        stores=assembly.stores(name, root),
+        digest_keys=assembly.digest_keys(name, root),
+    )
 
 
 class Fleet:
     """See the module. `all_ended` is set when no source is at work any more, by their own end."""
 
-    def __init__(self, shared: Shared, state: State, health: Health, build: Builder = configured) -> None:
+    def __init__(
+        self, shared: Shared, state: State, health: Health, keeper: Keeper, build: Builder = configured
+    ) -> None:
         self._build = build
+        self._keeper = keeper
         self._shared = shared
         self._state = state
         self._health = health
         self._pipelines: dict[str, Pipeline] = {}
-        self._stores: dict[str, dict[str, Store]] = {}
+        self._built: dict[str, Built] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.failed: set[str] = set()
         """Sources that ended by an error."""
@@ -78,8 +90,11 @@ class Fleet:
             component = self._health.component("source", name)
             component.restart()
             catalogue.expect(source=name)
-            self._stores[name] = parts.stores
+            self._built[name] = parts
             shared = msgspec.structs.replace(self._shared, stores=parts.stores)
+            if parts.digest_keys is not None:
+                digests = Digests(name, parts.digest_keys, shared, self._keeper.keep)
+                shared = msgspec.structs.replace(shared, verify_digest=digests.verify)
             source = parts.source
             if any(store.follows for store in parts.stores.values()):
                 source = GrowingSource(source, self._shared.ledger)
@@ -102,7 +117,7 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for name, pipeline in ending.items():
-            await Built(source=pipeline.source, stores=self._stores.pop(name)).close()
+            await msgspec.structs.replace(self._built.pop(name), source=pipeline.source).close()
             self.failed.discard(name)
         return sum(given_back)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import msgspec
@@ -167,11 +167,15 @@ class Pipeline:
         if isinstance(notice, Unknown):
             occurrences.message_unknown(self.source.name, delivery.message_id, notice.detail)
             raise Permanent(notice.detail, reason="unknown_message")
+        reads: list[Awaitable[Commit | None]] = [self._objects.read(ref) for ref in notice.objects]
         for ignored in notice.ignored:
-            occurrences.notice_ignored(self.source.name, ignored.reason, ignored.key)
-        if len(notice.objects) == 1:  # worth no further tasks
-            return [await self._objects.read(notice.objects[0])]
-        return await asyncio.gather(*(self._objects.read(ref) for ref in notice.objects), return_exceptions=True)
+            if ignored.reason == "cloudtrail_digest" and self._shared.verify_digest is not None:
+                reads.append(self._shared.verify_digest(ignored.key))
+            else:
+                occurrences.notice_ignored(self.source.name, ignored.reason, ignored.key)
+        if len(reads) == 1:  # worth no further tasks
+            return [await reads[0]]
+        return await asyncio.gather(*reads, return_exceptions=True)
 
     # --- around the path ------------------------------------------------------------------------------------
 

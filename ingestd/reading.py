@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -51,6 +51,8 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """Those of the source at hand: a message can name nothing else, such as a file of this machine."""
     committing: dict[str, Commit] = {}
     """Identity → commit of the objects under way in this process."""
+    verify_digest: Callable[[str], Awaitable[Commit | None]] | None = None
+    """Verifies a digest file of CloudTrail by its URL, where the source is to; see `ingestd.digests`."""
 
 
 class Reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ingestd.lake.batch import BatchBuilder
@@ -11,6 +12,30 @@ PAYLOAD_BYTES = 65_536
 
 DONE = ObjectDone(task=0, records=1, plain_bytes=0, framing="message")
 """How a rejected message ends: it has one record, the reject."""
+
+
+def of_findings(source: str, identity: Identity, findings: Sequence[tuple[str, str, str]]) -> ChunkResult:
+    """Rows of `rejects` for what was found wrong with objects: reason, detail and URL of each."""
+    builder, prefix = BatchBuilder(lambda _: ()), row_id_prefix(identity)
+    for ordinal, (reason, detail, url) in enumerate(findings):
+        builder.add_reject(
+            source=source,
+            origin={"url": url},
+            identity=identity,
+            ordinal=ordinal,
+            row_id=row_id(prefix, ordinal),
+            reason=reason,
+            detail=detail,
+            log_type="",
+            offset=None,
+            payload=b"",
+            parse_time=_now(),
+        )
+    return ChunkResult(spans=(Span(task=0, identity=identity, first=0, end=len(findings)),), tables=builder.take())
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f000")
 
 
 def of_message(delivery: Delivery, identity: Identity, reason: str, detail: str) -> ChunkResult:
@@ -27,6 +52,6 @@ def of_message(delivery: Delivery, identity: Identity, reason: str, detail: str)
         log_type="",
         offset=None,
         payload=delivery.body[:PAYLOAD_BYTES],
-        parse_time=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f000"),
+        parse_time=_now(),
     )
     return ChunkResult(spans=(Span(task=0, identity=identity, first=0, end=1),), tables=builder.take())

@@ -61,7 +61,7 @@ def run(file: Path, order: Order, tally: Tally) -> int:
             objects_per_sec=order.objects_per_sec,
             bytes_per_sec=order.bytes_per_sec,
         )
-        return Built(source=source, stores=stores)
+        return Built(source=source, stores=stores, digest_keys=assembly.digest_keys(name, root))
 
     return daemon.run(file, once=True, load=load, build=build)
 

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from ingestd.cloud import aws
 from ingestd.cloud.aws_json import JsonCalls
+from ingestd.cloud.aws_trail import TrailKeys
 from ingestd.config.aws import AwsConfig
 from ingestd.config.models import Seconds, SourceConfig
 from ingestd.errors import IngestdError, Permanent, Retryable
@@ -70,6 +71,10 @@ class Config(SourceConfig, AwsConfig):
     reader: Literal["fast", "sdk"] = "fast"
     """How messages are received and objects read. `fast` costs a fifth of what `sdk` does where objects are small: by
     obstore, and without the SDK's machinery, which is left what is not usual."""
+
+    verify_digests: bool = False
+    """Whether CloudTrail's digest files are verified: that the log files which they name are there and as CloudTrail
+    wrote them. Each log file is read once more for it. What differs is in the table `rejects`, and an alert."""
 
     def account(self) -> aws.Account:
         """As whom the queue and its objects are read."""
@@ -329,6 +334,11 @@ def _receive_limit(policy: str | None) -> int | None:
 def stores(config: Config) -> dict[str, dict[str, Any]]:
     """The objects that the notices name are read as the queue is."""
     return {"s3": {"account": config.account(), "requester_pays": config.requester_pays, "reader": config.reader}}
+
+
+def digest_keys(config: Config) -> TrailKeys | None:
+    """With what CloudTrail's digest files are verified, when they are to be."""
+    return TrailKeys(config.account()) if config.verify_digests else None
 
 
 def build(name: str, config: Config, state: State) -> SqsSource:

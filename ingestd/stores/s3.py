@@ -244,8 +244,3 @@ def build(account: aws.Account, *, requester_pays: bool = False, reader: Reader 
 def from_environment() -> S3Store:
     """The store as the SDK's own settings say: for commands that run without a configuration."""
     return build(aws.Account())
-
-
-def from_environment() -> S3Store:
-    """The store as the SDK's own settings say: for commands that run without a configuration."""
-    return build(aws.Account())

@@ -119,6 +119,7 @@ LAST_RECEIVED = _gauge("last_received_timestamp_seconds", "When the source last 
 OBJECTS = _counter("objects_total", "Objects, by what became of them.", source=OPEN, outcome=ObjectOutcome)
 OBJECT_BYTES = _counter("object_bytes_total", "Bytes read, as stored and after decompression.", source=OPEN, form=Literal["compressed", "plain"])
 OBJECT_DURATION = _histogram("object_seconds", "Time from opening an object to the end of its processing.", SECONDS, source=OPEN)
+DIGESTS = _counter("cloudtrail_digests_total", "CloudTrail's digest files that were verified, by what came out.", source=OPEN, outcome=Literal["agrees", "differs"])
 # --- records
 RECORDS = _counter("records_total", "Records, by how they came out.", source=OPEN, log_type=OPEN, outcome=RecordOutcome)
 DISCARDED = _counter("discarded_records_total", "Records that are not rows of their log type's table; all but the intended are in the table rejects.", reason=Literal["unclassified", "invalid", "filtered"], intentional=Literal["true", "false"])

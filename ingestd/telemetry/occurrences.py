@@ -259,6 +259,19 @@ def rule_secret_refused(rule: str, name: str, reason: str, detail: str) -> None:
     _log.warning("secret of a detection not read", rule=rule, name=name, reason=reason, **fields)
 
 
+# --- digests ------------------------------------------------------------------------------------------------
+
+
+def digest_verified(source: str, url: str, *, findings: int, first: str | None) -> None:
+    """A digest file of CloudTrail was compared with what it names; `first` is the first finding."""
+    metrics.DIGESTS.labels(source=source, outcome="differs" if findings else "agrees").inc()
+    if findings:
+        fields = _failed("read", first or "", "permanent")
+        _log.error("log files differ from their digest", source=source, url=url, findings=findings, **fields)
+    else:
+        _log.info("digest verified", source=source, url=url)
+
+
 # --- backfill -----------------------------------------------------------------------------------------------
 
 
