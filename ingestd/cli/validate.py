@@ -46,7 +46,7 @@ def command(
 
     loaded = examine(config_file(config), log_types=log_types)
     problems, warnings = code.detection_problems(loaded.root, known or None)
-    problems = loaded.problems + problems
+    problems = [*loaded.problems, *map(loaded.located, problems)]
     if as_json:
         _print_json(problems, warnings, loaded.files)
     else:

@@ -51,6 +51,13 @@ class Loaded:
             path = path[:-1]
         return self.places.get(path, Place(str(self.file), 1))
 
+    def located(self, problem: Problem) -> Problem:
+        """The problem, with the file and line of the value that its path names unless it has a file of its own."""
+        at = next((place for path, place in self.places.items() if dotted(path) == problem.path), None)
+        if problem.file or at is None:
+            return problem
+        return Problem(problem.message, file=at.file, line=at.line, path=problem.path, hint=problem.hint)
+
     def read(self) -> None:
         """Read the root file and what it includes."""
         self._merge(Document(self.file, self._environment), root=True)

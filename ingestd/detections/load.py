@@ -11,7 +11,8 @@ from types import ModuleType
 
 import msgspec
 
-from ingestd.detections import compat, correlation_format, datamodels, lookups, spec
+from ingestd.detections import compat, correlation_format, datamodels, lookups, simple, spec
+from ingestd.detections.conditions import ConditionError
 from ingestd.detections.correlation import Correlation
 from ingestd.detections.correlation_format import CorrelationError
 from ingestd.detections.datamodels import DataModel
@@ -274,7 +275,7 @@ class _Load:
             code = self._existing_code(base) if "Filename" in base.data else None
         else:
             code = self._existing_code(item)
-        override = options.overrides.get(item.id, _NO_OVERRIDE)
+        override = self._override(item.id)
         detection = spec.build(
             item, code, self._enabled(item, override), override, options.keep_tests, self.problems.append
         )
@@ -300,6 +301,17 @@ class _Load:
         module = self._module(item, code)
         if code is None or module is not None:
             self._bind(item, detection, module)
+
+    def _override(self, name: str) -> Override:
+        """What the configuration says of one detection, without a filter that cannot be understood."""
+        override = self.options.overrides.get(name, _NO_OVERRIDE)
+        for index, expression in enumerate(override.filter or ()):
+            try:
+                simple.compile_filters([expression])
+            except ConditionError as error:
+                self.problems.append(Problem(str(error), path=f"detections.overrides.{name}.filter[{index}]"))
+                override = msgspec.structs.replace(override, filter=None)
+        return override
 
     def _base(self, item: Item, by_id: dict[str, Item]) -> Item | None:
         name = str(item.data["BaseDetection"])
@@ -393,16 +405,12 @@ class _Load:
             ("overrides", tuple(options.overrides), self.set.detections.keys()),
             ("only_ids", options.only_ids, self.set.detections.keys()),
         ):
-            for name in names:
+            for index, name in enumerate(names):
                 if name not in known:
                     what = "pack" if where == "packs" else "detection"
-                    self.problems.append(
-                        Problem(
-                            f"no {what} has the id {name!r}",
-                            path=f"detections.{where}",
-                            hint=did_you_mean(name, known),
-                        )
-                    )
+                    at = f".{name}" if where == "overrides" else f"[{index}]"
+                    message, hint = f"no {what} has the id {name!r}", did_you_mean(name, known)
+                    self.problems.append(Problem(message, path=f"detections.{where}{at}", hint=hint))
 
     def _report_helpers(self) -> None:
         """One problem per broken helper, not one per detection that needs it."""

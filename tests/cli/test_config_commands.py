@@ -27,11 +27,18 @@ def test_mistakes_of_every_kind_at_once(ingestd: Ingestd, config: Path, tmp_path
         "Severity: Info\nLogTypes: [AWS.CloudTrail]\n"
     )
     config.write_text(
-        config.read_text() + "schemas: {paths: [schemas]}\ndetections: {paths: [rules]}\nlake: {rotate: 5}\n"
+        config.read_text()
+        + "schemas: {paths: [schemas]}\nlake: {rotate: 5}\ndetections:\n  paths: [rules]\n  packs:\n    - Gone\n"
     )
     ended = ingestd("validate", "-c", config)
     assert ended.code == 78
-    for place in ("ingestd.yml:6: lake.rotate", "schemas/a.yml:4:", "rules/r.yml:4:"):
+    places = (
+        "ingestd.yml:5: lake.rotate",
+        "ingestd.yml:9: detections.packs[0]",
+        "schemas/a.yml:4:",
+        "rules/r.yml:4:",
+    )
+    for place in places:
         assert place in ended.out, ended.out
     told = json.loads(ingestd("validate", "-c", config, "--json").out)
     assert told["ok"] is False

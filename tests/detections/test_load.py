@@ -188,11 +188,19 @@ def test_names_in_the_configuration_that_name_nothing(fork: Fork) -> None:
     override = {"My.Rul": Override(enabled=True)}
     found = problems(fork, packs=("P",), enable=("My.Role",), disable=("x",), overrides=override)
     assert found == [
-        "detections.packs: no pack has the id 'P'",
-        "detections.enable: no detection has the id 'My.Role' (did you mean 'My.Rule'?)",
-        "detections.disable: no detection has the id 'x'",
-        "detections.overrides: no detection has the id 'My.Rul' (did you mean 'My.Rule'?)",
+        "detections.packs[0]: no pack has the id 'P'",
+        "detections.enable[0]: no detection has the id 'My.Role' (did you mean 'My.Rule'?)",
+        "detections.disable[0]: no detection has the id 'x'",
+        "detections.overrides.My.Rul: no detection has the id 'My.Rul' (did you mean 'My.Rule'?)",
     ]
+
+
+def test_a_filter_of_the_configuration_that_cannot_be_understood(fork: Fork) -> None:
+    """It is the configuration's mistake, not the rule's."""
+    fork.rule("My.Rule", YES)
+    conditions = ({"All": []}, {"KeyPath": "a", "Condition": "Equal", "Value": 1})
+    found = problems(fork, overrides={"My.Rule": Override(filter=conditions)})
+    assert found == ["detections.overrides.My.Rule.filter[1]: unknown Condition 'Equal', did you mean 'Equals'?"]
 
 
 def test_unknown_log_types_are_warnings(fork: Fork) -> None:
