@@ -20,6 +20,7 @@ SHORTEST = 6
 """Characters; what is shorter could not be told from ordinary words in an alert."""
 _SHORTEST_LINE = 16
 _MOST_PARTS = 500
+_LONGEST_PATTERN = 2_048
 _MOST_SPELLINGS = 10_000
 
 _spellings: dict[str, re.Pattern[str] | None] = {}
@@ -82,15 +83,16 @@ def _parts(value: str) -> Iterator[str]:
 
 
 def _spelled(part: str) -> set[str]:
-    """How a URL, or a header, spells it."""
+    """How JSON, a `repr`, a URL and a header spell it."""
     data = part.encode("utf-8", "surrogatepass")
-    return {quote(data), quote(data, safe=""), base64.b64encode(data).decode().rstrip("=")}
+    quoted = {json.dumps(part)[1:-1], repr(part)[1:-1], quote(data), quote(data, safe="")}
+    return quoted | {base64.b64encode(data).decode().rstrip("=")}
 
 
 def _escaped(part: str) -> re.Pattern[str] | None:
     """A pattern for the part inside of JSON or a `repr`, however deep, where each quote, backslash and character
-    beyond ASCII has another form; None for a part without any."""
-    if part.isascii() and part.isprintable() and not re.search(r"[\"'\\]", part):
+    beyond ASCII has another form; None for a part without any. A long part is looked for as it is spelled once."""
+    if len(part) > _LONGEST_PATTERN or (part.isascii() and part.isprintable() and not re.search(r"[\"'\\]", part)):
         return None
     pieces = re.findall(r"\\+|[^\\]", part, re.DOTALL)
     return re.compile("".join(map(_piece, pieces)))

@@ -78,11 +78,11 @@ def get(name: str) -> str:
     until, answer = _kept.get(name, (0.0, None))
     if answer is None or until <= now:
         answer = _store(name)
+        if answer.refused is None:
+            hiding.remember(answer.value)  # before it is kept: the rule's time may run out right here
         _kept[name] = (now + answer.keep_secs, answer)
         if len(_kept) > _MOST_NAMES:
             _kept.popitem(last=False)
-        if answer.refused is None:
-            hiding.remember(answer.value)
     if answer.refused is not None:
         raise SecretError(answer.message, answer.refused)
     return answer.value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -186,6 +187,15 @@ def test_the_longer_of_two_secrets_goes_first() -> None:
     hiding.remember("token-1")
     hiding.remember("token-1-and-more")
     assert hiding.hide("token-1-and-more, token-1") == "[secret], [secret]"
+
+
+def test_a_long_secret_is_hidden_without_taking_long() -> None:
+    """A key of 64 KiB, in all of Unicode, as it is and as JSON; a pattern of that size would take seconds."""
+    value = "".join(chr(0x400 + n % 5_000) for n in range(32_768)) + "\n'\""
+    started = time.process_time()
+    hiding.remember(value)
+    assert hiding.hide(f"{value} {json.dumps(value)} {value!r}").count(hiding.HIDDEN) == 3
+    assert time.process_time() - started < 0.5
 
 
 def test_what_is_hidden_is_bounded() -> None:
