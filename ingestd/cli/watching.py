@@ -13,7 +13,7 @@ from ingestd.cli import output
 
 EVERY_SECS = 0.5
 _SUFFIXES = (".py", ".yml", ".yaml", ".csv", ".json", ".jsonl")
-_FLAGS = ("INGESTD_WATCH", "PANTHER_WATCH")
+_INTERRUPTED = 130
 
 Seen = dict[str, tuple[int, int]]
 
@@ -22,8 +22,8 @@ def run_again(paths: Sequence[Path]) -> int:
     """Run this very command without `--watch`, each time in a process of its own, until the user ends it; the exit
     code of the last run."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--watch"]
-    environment = {name: value for name, value in os.environ.items() if name not in _FLAGS}
-    code = 0
+    environment = {**os.environ, "INGESTD_WATCH": "false"}  # which wins over a settings file
+    code = _INTERRUPTED
     try:
         while True:
             before = look(paths)

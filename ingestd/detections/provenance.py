@@ -63,10 +63,13 @@ def _root(folder: Path) -> Path | None:
 def _of_repository(root: Path, files: set[Path]) -> dict[Path, Change]:
     wanted = {os.fsencode(file.relative_to(root)): file for file in files}
     found: dict[Path, Change] = {}
-    changed = {line for line in _lines(root, "diff", "--name-only", "--no-ext-diff", "HEAD") if line in wanted}
+    below = ("--", os.path.commonpath([file.parent for file in files]))
+    changed = {
+        line for line in _lines(root, "diff", "--name-only", "--no-ext-diff", "HEAD", *below) if line in wanted
+    }
     author = commit = ""
     at = 0.0
-    for line in _lines(root, "log", f"--format={_FIELDS}", "--name-only", "--no-renames"):
+    for line in _lines(root, "log", f"--format={_FIELDS}", "--name-only", "--no-renames", *below):
         if line.startswith(_COMMIT):
             commit, author, when = line[1:].decode(errors="replace").split("\x02")
             at = float(when)

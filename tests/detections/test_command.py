@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -329,3 +330,20 @@ def test_watching_sees_what_changes(fork: Fork) -> None:
     assert watching.changed(before, watching.look([path])) == [str(fork.root / "rules/A.py"), str(added)]
     added.unlink()
     assert watching.changed(before, watching.look([path])) == [str(fork.root / "rules/A.py")]
+
+
+def test_watching_runs_again(fork: Fork) -> None:
+    """At each change, until Ctrl-C; the exit code is that of the last run."""
+    fork.rule("A", YES, Tests=[case("t", True)])
+    command = [sys.executable, "-m", "ingestd", "test", str(fork.root), "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stderr is not None
+        told = iter(watcher.stderr.readline, "")
+        assert "1 tests (1 rule), 0 failed" in next(line for line in told if "failed" in line)
+        assert next(line for line in told if "waiting for a change" in line)
+        fork.write("rules/A.py", NO)
+        assert next(line for line in told if line == "changed: " + os.path.relpath(fork.root / "rules/A.py") + "\n")
+        assert "1 tests (1 rule), 1 failed" in next(line for line in told if "failed" in line)
+        assert next(line for line in told if "waiting for a change" in line)
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait(30) == 1
