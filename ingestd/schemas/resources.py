@@ -25,6 +25,7 @@ COLUMNS: Final = (
     *STANDARD,
 )
 _IDS: Final = ("ResourceId", "Arn", "Id")
+"""Fields that may hold the id, in upper or lower case, the first that does not hold nothing."""
 _LONGEST_ID: Final = 2_048
 _MOST_ELEMENTS: Final = 0xFFFF  # sub-ordinals have four hex digits
 
@@ -79,7 +80,8 @@ class ResourceSession:
         if not any(fnmatchcase(resource_type, wanted) for wanted in self._types):
             detail = f"the route is for {', '.join(self._types)}, not for {resource_type[:200]}"
             return Rejected("unclassified", detail)
-        resource_id = next((record[key] for key in _IDS if record.get(key)), None)
+        fields = {key.lower(): value for key, value in record.items() if value}
+        resource_id = next((fields[key.lower()] for key in _IDS if key.lower() in fields), None)
         if not isinstance(resource_id, str) or len(resource_id) > _LONGEST_ID:
             detail = f"none of {', '.join(_IDS)} is text of at most {_LONGEST_ID} characters"
             return Rejected("invalid", detail, LOG_TYPE)

@@ -55,6 +55,7 @@ def test_an_array_is_many_snapshots_with_ids_of_their_own() -> None:
         ({"Arn": "x"}, ("AWS.S3.Bucket",), "AWS.S3.Bucket"),
         ({"Id": "x", "ResourceType": "AWS.EC2.VPC"}, ("AWS.*",), "AWS.EC2.VPC"),
         ({"ResourceId": "", "Arn": "x", "ResourceType": "B"}, ("A", "B"), "B"),
+        ({"id": "y", "ARN": "x"}, ("AWS.S3.Bucket",), "AWS.S3.Bucket"),
     ],
 )
 def test_id_and_type_may_stand_elsewhere(record: dict[str, Any], types: tuple[str, ...], resource_type: str) -> None:
