@@ -39,19 +39,19 @@ def columns(root: Root) -> dict[str, tuple[Column, ...]]:
     return {resources.LOG_TYPE: resources.COLUMNS, **{name: registry.columns(name) for name in registry.names}}
 
 
-def detection_problems(root: Root, known: Collection[str] | None) -> tuple[list[Problem], list[Problem]]:
-    """What is wrong with the detections that the configuration names, and what may be."""
+def detection_problems(root: Root, known: Collection[str] | None) -> tuple[int, list[Problem], list[Problem]]:
+    """Of the detections that the configuration names: how many run, what is wrong with them, and what may be."""
     from ingestd.config.convert import detection_options
     from ingestd.detections.load import DetectionSet
 
     if not root.detections.paths:
-        return [], []
+        return 0, [], []
     try:
         with redirect_stdout(sys.stderr):  # a rule may print while it is imported, and our stdout is for results
             loaded = DetectionSet.load(detection_options(root, log_types=known))
     except ConfigError as error:
-        return error.problems, []
-    return [], loaded.warnings
+        return 0, error.problems, []
+    return sum(one.enabled for one in loaded.detections.values()), [], loaded.warnings
 
 
 def folder_problems(paths: tuple[str, ...], root: Root) -> tuple[int, list[Problem], list[Problem]]:

@@ -45,14 +45,14 @@ def command(
         return known
 
     loaded = examine(config_file(config), log_types=log_types)
-    problems, warnings = code.detection_problems(loaded.root, known or None)
+    detections, problems, warnings = code.detection_problems(loaded.root, known or None)
     problems = [*loaded.problems, *map(loaded.located, problems)]
     if as_json:
         _print_json(problems, warnings, loaded.files)
     else:
         _print(problems, warnings)
         if not problems:
-            _note_valid(loaded)
+            _note_valid(loaded, detections)
     raise typer.Exit(EXIT_CONFIG if problems else 0)
 
 
@@ -91,9 +91,15 @@ def _print(problems: list[Problem], warnings: list[Problem]) -> None:
         output.note(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
 
 
-def _note_valid(loaded: Loaded) -> None:
-    root = loaded.root
-    output.note(f"{loaded.file} is valid (sources: {len(root.sources)}, destinations: {len(root.destinations)})")
+def _note_valid(loaded: Loaded, detections: int) -> None:
+    counts = {
+        "sources": len(loaded.root.sources),
+        "detections": detections,
+        "destinations": len(loaded.root.destinations),
+    }
+    output.note(f"{loaded.file} is valid ({', '.join(f'{name}: {count}' for name, count in counts.items())})")
+    if not detections:
+        output.note("no detection is enabled, so nothing makes an alert")
 
 
 def _print_json(problems: list[Problem], warnings: list[Problem], files: Any) -> None:

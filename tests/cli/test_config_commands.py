@@ -14,7 +14,8 @@ def test_a_valid_configuration(ingestd: Ingestd, config: Path) -> None:
     """Nothing on stdout, a word on stderr, code 0."""
     ended = ingestd("validate", "-c", config)
     assert (ended.code, ended.out) == (0, "")
-    assert "is valid (sources: 1, destinations: 1)" in ended.err
+    assert "is valid (sources: 1, detections: 0, destinations: 1)" in ended.err
+    assert "nothing makes an alert" in ended.err
 
 
 def test_mistakes_of_every_kind_at_once(ingestd: Ingestd, config: Path, tmp_path: Path) -> None:
