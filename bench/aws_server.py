@@ -335,7 +335,8 @@ class Connection(asyncio.Protocol):
     def _handle(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> None:
         operation = headers.get(b"x-amz-target", b"").decode().rpartition(".")[2]
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
-        self._stats.requests[operation or ("List" if "list-type" in query else method)] += 1
+        if path != "/_stats":
+            self._stats.requests[operation or ("List" if "list-type" in query else method)] += 1
         if operation:
             self._answer(200, _encode(self._ask_queue(operation, msgspec.json.decode(body))))
         elif path == "/_stats":

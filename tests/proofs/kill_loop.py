@@ -136,7 +136,7 @@ def wait_for_work(daemon: Daemon) -> bool:
     deadline = time.monotonic() + ROUND_SECS
     while daemon.poll() is None and time.monotonic() < deadline:
         family = list(descendants(daemon.pid))
-        if len(family) >= 2 and _cpu_ticks(family[-1]) > 2:
+        if len(family) >= 2 and cpu_ticks(family[-1]) > 2:
             return True
         time.sleep(0.02)
     return False
@@ -151,7 +151,8 @@ def _kill_all(daemons: list[Daemon]) -> None:
         daemon.wait()
 
 
-def _cpu_ticks(pid: int) -> int:
+def cpu_ticks(pid: int) -> int:
+    """CPU time of a process; 0 when there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
