@@ -50,7 +50,7 @@ def command(
     limit: Limit = 100,
     as_json: Json = False,
 ) -> None:
-    """Show how resources stand with policies, by the last snapshot of each."""
+    """Show how resources stand with policies."""
     import asyncio
 
     from ingestd.config.load import load

@@ -46,7 +46,7 @@ def show(
     path: Paths = None,
     as_json: Json = False,
 ) -> None:
-    """What one pack names: type, id, whether its file enables it, where it is."""
+    """What one pack names, and whether its file enables it."""
     from ingestd.detections.items import did_you_mean
 
     loaded = _load(path)
