@@ -38,7 +38,8 @@ def fingerprint(root: Root) -> str:
     for path in (*root.schemas.paths, *root.detections.paths):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
-                digest.update(os.fsencode(file) + b"\0" + file.read_bytes())
+                with file.open("rb") as opened:  # which may be a large table
+                    digest.update(os.fsencode(file) + b"\0" + hashlib.file_digest(opened, "blake2b").digest())
     return digest.hexdigest()
 
 
