@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install compiler deploy-tools quickstart test lint format bench proofs lock clean
+.PHONY: help install compiler deploy-tools quickstart test lint format bench proofs matrix lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ bench: install ## events and MB per second and core, beside a naive baseline in 
 
 proofs: install compiler deploy-tools ## the slow proofs: kill loops, misbehaving rules, hostile files, with full figures
 	@$(BIN)/pytest -q -m slow
+
+matrix: install ## every form of AWS's notices under every condition, against two local servers, as a table
+	@$(BIN)/python -m tests.aws.matrix
 
 lock: install ## write requirements.lock from pyproject.toml
 	@scripts/lock

@@ -59,7 +59,13 @@ def _refused(error: Exception, url: str, action: str) -> AttemptFailed | None:
         return AttemptFailed(
             f"{url}: not allowed; the permission {missing} on the object's KMS key is missing", reason="kms_forbidden"
         )
-    hint = "" if action == "s3:ListBucket" else " (or the object is gone, and s3:ListBucket is missing to tell)"
+    hint = (
+        ""
+        if action == "s3:ListBucket"
+        else (
+            " (or the object is gone, and s3:ListBucket is missing to tell; or readers of the bucket pay: `requester_pays`)"
+        )
+    )
     return AttemptFailed(f"{url}: not allowed; the permission {missing} is missing{hint}", reason="forbidden")
 
 

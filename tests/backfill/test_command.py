@@ -91,7 +91,9 @@ def test_notification_and_listing_read_each_object_once(ministack: Aws, tmp_path
     assert site.rejects() == Counter()
 
 
-@pytest.mark.parametrize("failpoint", ["lake.after_commit:2", "source.before_ack:2"])
+@pytest.mark.parametrize(
+    "failpoint", ["lake.after_commit:2", pytest.param("source.before_ack:2", marks=pytest.mark.slow)]
+)
 def test_a_backfill_that_dies_goes_on(ministack: Aws, tmp_path: Path, failpoint: str) -> None:
     """Nothing lost, nothing twice, whatever step it died at."""
     bucket = ministack.bucket()
@@ -103,6 +105,7 @@ def test_a_backfill_that_dies_goes_on(ministack: Aws, tmp_path: Path, failpoint:
     assert site.events() == wanted
 
 
+@pytest.mark.slow
 async def test_a_service_that_fails_often_costs_only_time(ministack: Aws, tmp_path: Path) -> None:
     """Listing and reading are tried again."""
     bucket = ministack.bucket()
