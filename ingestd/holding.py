@@ -1,7 +1,7 @@
 """The messages of one source that are held: leases extended, acknowledgements gathered, the rest given back.
 
-A message is held from `take` until `finish` or `give_back`. While it is held, its lease is extended at half its
-length, waiting or not; a message lost to another consumer is only noted, because the ledger's claims keep its
+A message is held from `take` until `finish` or `give_back`. While it is held, its lease is extended at about half
+its length, waiting or not; a message lost to another consumer is only noted, because the ledger's claims keep its
 rows from being written twice.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import Callable, Sequence
 
 import stamina
@@ -20,6 +21,8 @@ from ingestd.sources.base import Source
 from ingestd.telemetry import occurrences
 
 ACK_BATCH = 500
+JITTER = 0.125
+"""Part of a lease over which extensions are spread."""
 
 
 class Holding:
@@ -117,8 +120,9 @@ class Holding:
                 self._let_go(delivery.message_id)
 
     async def extend_due(self) -> None:
-        """Extend the leases of which half has passed."""
-        due = [d for d in self._held.values() if d.lease_until - self._clock() < self._source.lease_secs / 2]
+        """Extend the leases of which about half has passed."""
+        now, lease = self._clock(), self._source.lease_secs
+        due = [d for d in self._held.values() if d.lease_until - now < lease * _share_left(d)]
         if not due:
             return
         try:
@@ -135,3 +139,9 @@ class Holding:
             self._let_go(message_id)
         if lost:
             occurrences.messages_lost(self._source.name, len(lost))
+
+
+def _share_left(delivery: Delivery) -> float:
+    """How much of its lease a message has left when it is extended: half or a little more, each message another
+    share, so that what was received together does not come due together, again and again."""
+    return 0.5 + JITTER * (zlib.crc32(delivery.message_id.encode(errors="replace")) / 2**32)

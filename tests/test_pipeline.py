@@ -252,6 +252,24 @@ async def test_leases_are_extended_when_half_of_them_has_passed() -> None:
     assert source.messages[held[1].message_id].visible_at == clock.now + 100
 
 
+async def test_leases_of_messages_that_came_together_are_not_extended_together() -> None:
+    """Each at its own moment, none after half of its lease."""
+    clock = _Clock()
+    source = MemorySource("queue", lease_secs=100, clock=clock)
+    holding = Holding(source, lambda: None, clock=clock)
+    for _ in range(200):
+        source.put(b"x")
+    holding.take(await source.receive(200, 0.0))
+    started, extended = clock.now, []
+    for passed in (35, 40, 45, 50.1):
+        clock.now = started + passed
+        await holding.extend_due()
+        extended.append(sum(message.visible_at > started + 100 for message in source.messages.values()))
+    assert extended[0] == 0
+    assert 20 < extended[1] < extended[2] < 180
+    assert extended[3] == 200
+
+
 class _Clock:
     """Time that a test moves."""
 

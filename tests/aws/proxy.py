@@ -76,7 +76,21 @@ class Hold:
     until: asyncio.Event
 
 
-Fault = Refuse | Cut | Ask | Hold
+@dataclass(frozen=True)
+class Delay:
+    """Ask the server only after so many seconds."""
+
+    secs: float
+
+
+@dataclass(frozen=True)
+class Drip:
+    """Send half of the body, and the rest after so many seconds."""
+
+    secs: float
+
+
+Fault = Refuse | Cut | Ask | Hold | Delay | Drip
 Rule = Callable[[Seen], Fault | None]
 
 
@@ -114,6 +128,8 @@ class Proxy:
             return _refusal(seen, fault)
         if isinstance(fault, Hold):
             await fault.until.wait()
+        if isinstance(fault, Delay):
+            await asyncio.sleep(fault.secs)
         url = URL(self.target + seen.path, encoded=True)
         if isinstance(fault, Ask):
             url = url.extend_query(fault.query)
@@ -123,16 +139,21 @@ class Proxy:
                 seen.method, url, headers=seen.headers, data=seen.body or None, skip_auto_headers={"Content-Type"}
             ) as answer,
         ):
-            return await _pass_on(request, answer, fault.after if isinstance(fault, Cut) else None)
+            return await _pass_on(request, answer, fault)
 
 
-async def _pass_on(request: web.Request, answer: aiohttp.ClientResponse, cut_after: int | None) -> web.StreamResponse:
+async def _pass_on(request: web.Request, answer: aiohttp.ClientResponse, fault: Fault | None) -> web.StreamResponse:
+    cut_after = fault.after if isinstance(fault, Cut) else None
     headers = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
     passed = web.StreamResponse(status=answer.status, headers=headers)
     body = await answer.read()
     if "Content-Length" in answer.headers:
         passed.content_length = int(answer.headers["Content-Length"])
     await passed.prepare(request)
+    if isinstance(fault, Drip):
+        await passed.write(body[: len(body) // 2])
+        await asyncio.sleep(fault.secs)
+        body = body[len(body) // 2 :]
     await passed.write(body if cut_after is None else body[:cut_after])
     if cut_after is not None and request.transport is not None:
         request.transport.close()

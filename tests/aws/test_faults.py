@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws.proxy import Cut, Fault, Hold, Refuse, Seen, in_front_of
+from tests.aws.proxy import Cut, Delay, Drip, Fault, Hold, Refuse, Seen, in_front_of
 from tests.aws.servers import Aws
 from tests.aws.site import Site
 from tests.proofs.hostile import record
@@ -24,15 +24,17 @@ FAULTS: tuple[Fault, ...] = (
     Refuse(400, "RequestTimeout"),
     Cut(after=0),
     Cut(after=100),
+    Delay(0.3),
+    Drip(0.3),
 )
 
 
-def fill(aws: Aws, queue: str) -> Counter[str]:
+def fill(aws: Aws, queue: str, objects: int = OBJECTS) -> Counter[str]:
     """Objects in a bucket, each told of twice; their event ids."""
     bucket = aws.bucket()
     aws.notify_queue(bucket, queue)
     wanted: Counter[str] = Counter()
-    for number in range(OBJECTS):
+    for number in range(objects):
         ids = [f"{number}-{index}" for index in range(RECORDS)]
         wanted.update(ids)
         data = gzip.compress(json.dumps({"Records": [record(event_id) for event_id in ids]}).encode())
@@ -41,11 +43,20 @@ def fill(aws: Aws, queue: str) -> Counter[str]:
     return wanted
 
 
-@pytest.mark.parametrize("probability", [pytest.param(0.05, marks=pytest.mark.slow), 0.2])
-async def test_a_service_that_fails_often_costs_only_time(ministack: Aws, tmp_path: Path, probability: float) -> None:
-    """Errors, throttling and broken bodies on every kind of call."""
+@pytest.mark.parametrize(
+    ("probability", "objects"),
+    [
+        (0.2, OBJECTS),
+        pytest.param(0.05, 1_000, marks=pytest.mark.slow),
+        pytest.param(0.2, 1_000, marks=pytest.mark.slow),
+    ],
+)
+async def test_a_service_that_fails_often_costs_only_time(
+    ministack: Aws, tmp_path: Path, probability: float, objects: int
+) -> None:
+    """Errors, throttling, and answers that are late, slow or cut off, on every kind of call."""
     queue, dead_letters = ministack.queue(), ministack.queue()
-    wanted = fill(ministack, queue)
+    wanted = fill(ministack, queue, objects)
     dice = random.Random(7)
 
     def fault(seen: Seen) -> Fault | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 from ingestd.cloud.aws import Account, Clients
 from ingestd.errors import AttemptFailed, IngestdError, Overloaded, Permanent, Retryable, Superseded
 from ingestd.model import ObjectRef
-from ingestd.stores import s3
+from ingestd.stores import _fast, s3
 from ingestd.stores._s3_fast import fast_reader
 from ingestd.stores.s3 import Reader, S3Store
-from tests.aws.proxy import Ask, Cut, Proxy, Refuse, in_front_of
+from tests.aws.proxy import Ask, Cut, Drip, Hold, Proxy, Refuse, in_front_of
 from tests.aws.servers import REGION, Aws
 
 KEY = "AWSLogs/a.json.gz"
@@ -219,6 +220,36 @@ async def test_what_fails_in_passing_is_tried_again_at_once(
     proxy.fail("s3 GET", fault)
     assert await read(store, reference(bucket)) == b"x"
     assert len(proxy.operations("s3 GET")) == 2
+
+
+async def test_an_answer_that_does_not_come_is_asked_for_again(
+    ministack: Aws, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fast reader waits no longer than a while, and leaves the question to the SDK."""
+    monkeypatch.setattr(_fast, "STALL_SECS", 0.3)
+    bucket = ministack.bucket()
+    ministack.put(bucket, KEY, b"x")
+    store = s3.build(msgspec.structs.replace(ministack.account, endpoint_url=proxy.url), reader="fast")
+    never = asyncio.Event()
+    proxy.fail("s3 GET", Hold(never))
+    assert await read(store, reference(bucket)) == b"x"
+    await store.close()
+    never.set()
+
+
+async def test_a_body_that_stands_still_is_resumed(
+    ministack: Aws, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest comes over another connection."""
+    monkeypatch.setattr(_fast, "STALL_SECS", 1.0)
+    bucket = ministack.bucket()
+    ministack.put(bucket, KEY, DATA)
+    store = s3.build(msgspec.structs.replace(ministack.account, endpoint_url=proxy.url), reader="fast")
+    proxy.fail("s3 GET", Drip(30.0))
+    assert await read(store, reference(bucket)) == DATA
+    assert len(proxy.operations("s3 GET")) == 2
+    assert "Range" in proxy.operations("s3 GET")[1].headers
+    await store.close()
 
 
 # --- each error with its outcome ----------------------------------------------------------------------------
