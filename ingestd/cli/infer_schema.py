@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 MOST_TOLD = 20
 HEAD_RECORDS = 500
+FORMS = {"xml": "XML", "parquet": "Parquet", "avro": "Avro"}
 
 Files = Annotated[
     list[str] | None,
@@ -125,7 +126,7 @@ def _infer(places: list[Place], name: str, sample: int, update: Path | None) -> 
 
 def _read(inferer: Inferer, name: str, stream: Opened, most: int, advance: Advance) -> None:
     framing, head = _framing(inferer, stream)
-    inferer.start(name, head)
+    inferer.start(name, head, FORMS.get(framing.name, "JSON"))
     if inferer.draft is not None and inferer.draft.delimiter:
         from ingestd.model import Framing
 

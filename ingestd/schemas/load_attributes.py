@@ -80,8 +80,9 @@ def _key_values(problems: Problems, node: Map, path: str) -> spec.KeyValues | No
     args = problems.mapping(node, "keyValues", path)
     if args is None:
         return None
-    problems.unknown_keys(args, ("from",), path + ".keyValues")
-    return spec.KeyValues(_needed(problems, args, "from", path + ".keyValues"))
+    problems.unknown_keys(args, ("from", "separator"), path + ".keyValues")
+    separator = problems.text(args, "separator", path + ".keyValues")
+    return spec.KeyValues(_needed(problems, args, "from", path + ".keyValues"), separator)
 
 
 def _copy(problems: Problems, node: Map, path: str) -> spec.Copy | None:

@@ -50,6 +50,8 @@ class KeyValues(msgspec.Struct, frozen=True):
     """Cut a text such as `src=10.0.0.1 msg=two words` into an object, as CEF and logfmt write it."""
 
     path: str
+    separator: str = ""
+    """What stands between two pairs, as in LEEF; else a pair begins at each word with `=` behind it."""
 
 
 class Copy(msgspec.Struct, frozen=True):

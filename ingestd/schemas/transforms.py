@@ -115,15 +115,29 @@ def key_values(text: str) -> Box:
     return found
 
 
+def separated_values(text: str, separator: str) -> Box:
+    """`a=1^b=two words^c=3` as an object of texts. A piece without a key belongs to the value before it."""
+    found: Box = {}
+    key = ""
+    for piece in text.split(separator):
+        match = _KEY.match(piece)
+        if match is not None:
+            key = match[1]
+            found[key] = piece[match.end() :].strip()
+        elif key:
+            found[key] += separator + piece
+    return found
+
+
 def _key_values(field: spec.Field) -> Step | None:
     if field.key_values is None:
         return None
-    path = field.key_values.path
+    path, separator = field.key_values.path, field.key_values.separator
 
     def step(root: Box, box: Box) -> None:
         text = lookup(root, path)
         if text.__class__ is str:
-            box[field.name] = key_values(text)
+            box[field.name] = separated_values(text, separator) if separator else key_values(text)
 
     return step
 

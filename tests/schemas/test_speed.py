@@ -3,10 +3,11 @@ out of both sides of the comparison with the walk, and is what normalising is co
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,18 @@ def cpu_seconds(work: Callable[[Any], object], given: list[Any]) -> float:
 
 
 @pytest.fixture(scope="module")
-def seconds() -> dict[str, float]:
+def no_garbage() -> Iterator[None]:
+    """What other tests left in this process is not looked through while time is taken, as in a worker."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def seconds(no_garbage: None) -> dict[str, float]:
     """Of the fastest of several rounds, taken by turns: what others do on the machine is no part of it."""
     data = records()
     normalise = Registry.load([]).get("AWS.CloudTrail").normalise

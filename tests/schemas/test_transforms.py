@@ -154,6 +154,13 @@ def test_copy_of_the_whole_event_is_made_once() -> None:
     assert declared(read(text, once)) == once
 
 
+def test_key_values_with_a_separator() -> None:
+    """A value ends at the separator only; a piece without a key belongs to the value before it."""
+    text = 'fields: [{name: ext, type: json, keyValues: {from: raw, separator: "^"}}, {name: raw, type: string}]'
+    raw = "none^a=1 b=2^c=x=y^z^^d="
+    assert read(text, {"raw": raw})["ext"] == {"a": "1 b=2", "c": "x=y^z^", "d": ""}
+
+
 def test_key_values_cut_a_text_into_an_object() -> None:
     """As CEF and logfmt write them: values go up to the next key, escapes and quotes are undone."""
     text = "fields: [{name: ext, type: json, keyValues: {from: raw}}, {name: raw, type: string}]"

@@ -60,6 +60,7 @@ class Inferer:
         self._evidence = Evidence()
         self._problems: list[str] = []
         self._started = False
+        self._form = "JSON"
         self._draft_type: LogType | None = None
         self._session: Session | None = None
         self._source = ""
@@ -73,8 +74,11 @@ class Inferer:
         """Records that were taken in."""
         return self._evidence.records
 
-    def start(self, source: str, head: Sequence[bytes]) -> None:
-        """The next file; the first one decides, by its first records, whether this is JSON or text."""
+    def start(self, source: str, head: Sequence[bytes], form: str = "JSON") -> None:
+        """The next file; the first one decides, by its first records, whether this is JSON or text. `form` is what
+        the records were before they were JSON: of XML all values are texts."""
+        if not self._started:
+            self._form = form
         self._source = source
         if not self._started:
             self._started = True
@@ -145,10 +149,10 @@ class Inferer:
         """Decide, write the schema, and read the samples with it."""
         root = self._evidence.root
         root.fold()
-        decider = Decider(text=self.draft is not None)
+        decider = Decider(text=self.draft is not None or self._form == "XML")
         fields = decider.fields(root) or []
         made = Inference(name=self.name, yaml="", records=self.records, left_out=self.left_out)
-        made.what = "JSON" if self.draft is None else self.draft.what
+        made.what = self._form if self.draft is None else self.draft.what
         made.problems = self._problems
         if self.draft is not None:
             fields = _merged(self.draft, fields)
@@ -181,7 +185,7 @@ class Inferer:
         if parser is not None and absent:
             ((kind, options),) = parser.items()
             parser = {kind: {**options, "emptyValues": sorted({*options.get("emptyValues", ()), *absent})}}
-        what = "JSON" if self.draft is None else self.draft.what
+        what = self._form if self.draft is None else self.draft.what
         head = [f"From {self.records} records of {what}.", *self.notes, *self._discriminators(fields)]
         if self.draft is not None and self.draft.builtin:
             head.append(f"The built-in log type {self.draft.builtin} reads such lines, too.")

@@ -32,13 +32,13 @@ _TRACES = word_set("trace correlation request session transaction audit")
 _ACTORS = (("actor",), ("user",), ("principal",), ("by",))
 """Last words of what has an id that names who did it: `user_id`, `created_by.id`."""
 _OWN_IDS = word_set("id gid uid profileid")
-_USER_NAMES = word_set("user login loginname actor actorname principal")
+_USER_NAMES = word_set("user login loginname actor actorname principal usrname suser duser")
 _PAGES = (("html",), ("clone",), ("run",), ("self",), ("web",), ("avatar",), ("api",))
 _GROUPS = (("organization",), ("org",), ("repository",), ("team",))
 EVENT_TIMES = (
     "eventtime", "timestamp", "time", "attimestamp", "eventcreationtime", "ts", "datetime", "timegenerated",
-    "published", "occurredat", "occurred", "createdat", "created", "date", "eventdate", "starttime", "start",
-    "timecreated",
+    "when", "systemtime", "devtime", "published", "occurredat", "occurred", "createdat", "created", "date",
+    "eventdate", "starttime", "start", "timecreated",
 )  # fmt: skip
 """Names of the event time, the likelier first; without capitals and separators."""
 _NOT_EVENT_TIMES = word_set(
@@ -66,7 +66,13 @@ def is_quantity(name: str) -> bool:
 def is_identifier(name: str) -> bool:
     """Whether its digits name something, so that they must stay as they are."""
     found = words(name)
-    return bool(_IDENTIFIERS.intersection(found)) or found[-1:] in (("id",), ("ids",), ("uuid",), ("code",))
+    return bool(_IDENTIFIERS.intersection(found)) or found[-1:] in (
+        ("id",),
+        ("ids",),
+        ("uuid",),
+        ("code",),
+        ("version",),
+    )
 
 
 def must_be_text(name: str) -> bool:
@@ -120,7 +126,7 @@ def indicator(name: str, parent: str = "") -> str:
         return "username"
     if last in {"hostname", "host", "fqdn"} or found[-2:] in (("host", "name"), ("host", "header")):
         return "hostname"
-    if plain == "hostidentifier":
+    if plain in {"hostidentifier", "computer", "computername"}:
         return "hostname"
     if last == "sha":
         return "sha1"

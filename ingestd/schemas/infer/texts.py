@@ -17,6 +17,7 @@ from ingestd.schemas.registry import BUILTIN
 
 _CEF = re.compile(r"(?:^|\s)CEF:\s?\d+\|")
 _LEEF = re.compile(r"(?:^|\s)LEEF:[\d.]+\|")
+_LEEF_DELIMITER = re.compile(r"LEEF:2[\d.]*\|(?:[^|]*\|){4}([^|=]{1,6})\|")
 _SYSLOG5424 = re.compile(r"<\d{1,3}>\d{1,2} \S+ \S+ \S+ ")
 _SYSLOG3164 = re.compile(r"(?:<\d{1,3}>)?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ [^\s:\[]+(?:\[[^\]]*\])?: ?")
 _PAIR = re.compile(r'(?:^|\s)[A-Za-z_][\w.@-]*=(?:"[^"]*"|\S*)')
@@ -62,11 +63,17 @@ def _from_builtin(name: str, what: str) -> Draft:
     return Draft(what=what, parser=schema["parser"], fields=fields, fixed=fixed, builtin=name)
 
 
-def _key_values(what: str, match: list[str], columns: Sequence[str], inner: str) -> Draft:
-    fields: list[dict[str, Any]] = [
-        *_strings(columns),
-        {"name": inner, "type": "json", "keyValues": {"from": "text"}},
-    ]
+def _leef_delimiter(lines: Sequence[str]) -> str:
+    """What stands between attributes: a tab, unless version 2 names another character, perhaps by its number."""
+    named = [match[1] for line in lines if (match := _LEEF_DELIMITER.search(line)) is not None]
+    given = max(set(named), key=named.count, default="")
+    number = re.fullmatch(r"(?:0?x)([0-9A-Fa-f]{2,4})", given)
+    return chr(int(number[1], 16)) if number is not None else given or "\t"
+
+
+def _key_values(what: str, match: list[str], columns: Sequence[str], inner: str, separator: str = "") -> Draft:
+    options = {"from": "text", **({"separator": separator} if separator else {})}
+    fields: list[dict[str, Any]] = [*_strings(columns), {"name": inner, "type": "json", "keyValues": options}]
     return Draft(what=what, parser={"regex": {"match": match}}, fields=fields, fixed=frozenset({"text"}))
 
 
@@ -82,7 +89,7 @@ def detect(lines: Sequence[str]) -> Draft:
         return _from_builtin("CEF.Event", "CEF")
     if most(_LEEF):
         columns = ("header", "version", "vendor", "product", "product_version", "event_id", "delimiter", "text")
-        return _key_values("LEEF", _LEEF_MATCH, columns, "attributes")
+        return _key_values("LEEF", _LEEF_MATCH, columns, "attributes", _leef_delimiter(lines))
     if most(_SYSLOG5424, start=True):
         return _from_builtin("Syslog.RFC5424", "syslog (RFC 5424)")
     if most(_SYSLOG3164, start=True):

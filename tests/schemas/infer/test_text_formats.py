@@ -71,6 +71,20 @@ def test_formats_with_a_name(line: str, what: str) -> None:
     assert (made.what, made.records, made.losses) == (what, 2, [])
 
 
+@pytest.mark.parametrize(
+    ("head", "separator"),
+    [("LEEF:1.0|V|P|1.0|15|", "\t"), ("LEEF:2.0|V|P|1.0|15|^|", "^"), ("LEEF:2.0|V|P|1.0|15|x5E|", "^")],
+)
+def test_leef_says_what_stands_between_its_attributes(head: str, separator: str) -> None:
+    """A tab, a character, or its number."""
+    line = head + separator.join(("src=10.0.0.1", "usrName=ada b", "note=a=b c=d"))
+    made = infer_lines(f"{line}\n" * 2)
+    inner = {field["name"]: field for field in fields(made)["attributes"]["fields"]}
+    assert [*inner] == ["src", "usrName", "note"]
+    assert inner["src"]["indicators"] == ["ip"]
+    assert made.losses == []
+
+
 def test_extended_format_of_w3c() -> None:
     """The comment that names the columns is followed, comments are skipped."""
     made = infer_lines(
