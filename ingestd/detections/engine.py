@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import msgspec
@@ -97,9 +98,12 @@ class Engine:
 
     def _of_resource(self, match: Match, resource_id: str) -> Match:
         """A policy's match or error, with its resource: each makes an alert of its own unless the policy objects."""
-        fields: dict[str, str] = {"resource": resource_id}
+        fields: dict[str, Any] = {"resource": resource_id}
         if match.kind == "policy":
-            functions = self.detections.runnables[match.detection_id].functions
+            runnable = self.detections.runnables[match.detection_id]
+            functions = runnable.functions
+            if any(fnmatchcase(resource_id, pattern) for pattern in runnable.detection.suppressions):
+                fields["creates_alert"] = False
             if "dedup" not in functions:
                 fields["dedup"] = returns.limited(resource_id)
             if "alert_context" not in functions:

@@ -55,6 +55,8 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     """InlineFilters, as written, and after them the configuration's."""
     body: dict[str, Any] = {}
     """What a detection without code is made of: Detection, AlertTitle, AlertContext, GroupBy, DynamicSeverities."""
+    suppressions: tuple[str, ...] = ()
+    """Of a policy: ids of resources, or patterns with `*`, that violate it without an alert."""
     tests: tuple[Any, ...] = ()
     version: str = ""
     """Digest of its files and overrides: 16 hex digits."""
@@ -112,6 +114,7 @@ def build(
         status=_text(data.get("Status")),
         filters=(*(data.get("InlineFilters") or ()), *(override.filter or ())),
         body={key: data[key] for key in _BODY_KEYS if data.get(key) is not None},
+        suppressions=_texts(data.get("Suppressions")),
         tests=tuple(data.get("Tests") or ()) if keep_tests else (),
         version=_digest(item, code, override),
     )

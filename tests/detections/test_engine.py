@@ -471,6 +471,21 @@ def test_a_policy_alerts_per_resource_unless_it_says_otherwise(fork: Fork) -> No
     assert (says.dedup, says.context) == ("d", "{}")
 
 
+def test_a_suppressed_resource_violates_a_policy_without_an_alert(fork: Fork) -> None:
+    """By its id or a pattern; its verdict stays what it is."""
+    no = "def policy(resource):\n    return False\n"
+    _policy(fork, "Loud", no, Suppressions=["r-2", "s-*"])
+    _policy(fork, "Named", no, Suppressions=["r-1"])
+    _policy(fork, "Pattern", no, Suppressions=["x", "r-*"])
+    matches, checked = fork.engine().check(_snapshot())
+    assert {match.detection_id: match.creates_alert for match in matches} == {
+        "Loud": True,
+        "Named": False,
+        "Pattern": False,
+    }
+    assert set(checked.verdicts.values()) == {"fail"}
+
+
 def test_policies_that_do_not_run_have_no_opinion(fork: Fork) -> None:
     """Suspended and skipped ones: neither compliant nor violated."""
     for name in ("A", "B"):
