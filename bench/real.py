@@ -46,6 +46,9 @@ class NoRows:
     rows = 0
     bytes = 0
 
+    def __init__(self) -> None:
+        self.misfits: dict[str, int] = {}
+
     def add_event(self, event: dict[str, Any], size: int = 0) -> None:
         """Drop it."""
 

@@ -46,9 +46,8 @@ class _Lookups(dict[Any, Any]):
 
     __slots__ = ("container", "folded")
 
-    def __init__(self, container: dict[Any, Any]) -> None:
-        self.container = container
-        self.folded: dict[str, Any] | None = None
+    container: dict[Any, Any]
+    folded: dict[str, Any] | None
 
     def __missing__(self, key: Any) -> Any:
         container = self.container
@@ -107,7 +106,9 @@ class ImmutableCaseInsensitiveDict(Mapping[str, Any]):
             inner = getattr(container, "_container", container)
             container = inner if type(inner) is dict else dict(inner or ())
         self._container: dict[str, Any] = container
-        self._seen = _Lookups(container)
+        self._seen = seen = _Lookups()
+        seen.container = container  # several views are made per event: without a call of __init__
+        seen.folded = None
 
     def __getitem__(self, key: str) -> Any:
         found = self._seen[key]

@@ -40,15 +40,17 @@ class Look:
         self.bit = 1 << number
         self.questions = tuple(questions)
         self.read = reader(field)
+        self.key = field.keys[0] if field.how == "get" and len(field.keys) == 1 else None
+        """Of `event.get(key)`, the most frequent way to fetch."""
         self.filled: Callable[[], None] = lambda: None
         """Called when the answers kept are forgotten, because there is no more room."""
         self.unknown = bytes([UNKNOWN]) * len(questions)
         """For a value about which nothing can be said."""
-        texts = _Texts(self)
-        self.searching = len(texts.looking)
+        self.texts = _Texts(self)
+        self.searching = len(self.texts.looking)
         """Questions that look into a text, so that no fixed set of texts answers them."""
         self.tables: dict[type, Table] = {
-            str: texts,
+            str: self.texts,
             int: _Numbers(self),
             float: _Numbers(self),
             bool: {value: self.answers(value) for value in (True, False)},
@@ -148,7 +150,8 @@ def reader(field: Field) -> Reader:
     if field.how == "chain":
         return lambda event: _chained(event, keys)
     if len(keys) == 1:
-        return _first_level(keys[0])
+        key = keys[0]
+        return lambda event: event._seen[key]
     if len(keys) == 2:
         return _second_level(*keys)
     return lambda event: event.deep_get(*keys)
@@ -166,16 +169,6 @@ def _chained(event: PantherEvent, keys: tuple[str, ...]) -> Any:
     return found
 
 
-def _first_level(key: str) -> Reader:
-    """`event.get(key)`. A text is had from the event's own dict, as most answers are: views cost more."""
-
-    def read(event: PantherEvent) -> Any:
-        found = event._container.get(key)
-        return found if type(found) is str else event._seen[key]
-
-    return read
-
-
 def _second_level(outer: str, inner: str) -> Reader:
     """`event.deep_get(outer, inner)`, for the usual case."""
 
@@ -184,7 +177,7 @@ def _second_level(outer: str, inner: str) -> Reader:
         if type(view) is not ImmutableCaseInsensitiveDict:
             return None
         found = view._container.get(inner)
-        if type(found) is str:
+        if type(found) is str:  # most are, and need no view
             return found
         found = view._seen[inner]
         return None if found is Absent else found

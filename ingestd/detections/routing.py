@@ -108,10 +108,18 @@ class Plan:
         if node is None:
             node = self._begin(event)
         look = node.look
+        container, seen = event._container, event._seen
         while look is not None:
-            value = look.read(event)
-            table = look.tables.get(type(value))
-            answers = look.unknown if table is None else table[value]
+            # `look.at(event)` written out, the usual ways first.
+            key = look.key
+            value = look.read(event) if key is None else container.get(key)
+            if type(value) is str:
+                answers = look.texts[value]
+            else:
+                if key is not None:
+                    value = seen[key]
+                table = look.tables.get(type(value))
+                answers = look.unknown if table is None else table[value]
             following = node.following.get(answers)
             if following is None:
                 if self._branches >= _FREE_BRANCHES + self._events // _EVENTS_PER_BRANCH:
