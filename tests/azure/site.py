@@ -19,6 +19,7 @@ sources:
     queue: {queue}
     poison_queue: {poison}
     connection_string: {{file: {secret}}}
+    {more}
     lease_secs: {lease_secs}
     max_attempts: {max_attempts}
     idle_poll_secs: 0.2
@@ -50,6 +51,8 @@ class Site:
     append_poll_secs: float = 60.0
     append_quiet_secs: float = 3600.0
     log_types: str = "AWS.CloudTrail"
+    more: str = ""
+    """One more line of the source."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +69,7 @@ class Site:
                 append_poll_secs=self.append_poll_secs,
                 append_quiet_secs=self.append_quiet_secs,
                 log_types=self.log_types,
+                more=self.more,
             )
         )
 
@@ -93,6 +97,10 @@ class Site:
             if self.azure.left(self.queue) == 0:
                 return
         raise AssertionError(f"{self.azure.left(self.queue)} messages are left\n{self.log_tail()}")
+
+    def starts(self) -> int:
+        """How many daemons came so far that they were at work."""
+        return self.log.read_bytes().count(b'"event": "started"')
 
     def log_tail(self) -> str:
         """The last lines that the daemons wrote, for a failing test."""

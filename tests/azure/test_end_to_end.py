@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections import Counter
@@ -126,7 +127,23 @@ def test_envelopes_that_are_appended_go_on_after_what_was_read(azure: Azure, tmp
     ]
 
 
-@pytest.mark.parametrize("encode", [in_base64, plain], ids=["base64", "plain"])
+def test_messages_that_are_log_events(azure: Azure, tmp_path: Path) -> None:
+    """Plain, in base64, packed, several in one: each event once, and a redelivery adds nothing."""
+    queue, poison = azure.queue(), azure.queue()
+    azure.send(queue, json.dumps(sign_in(1)))
+    azure.send(queue, in_base64(json.dumps(audit(1))))
+    azure.send(queue, base64.b64encode(gzip.compress(in_envelope([audit(2), audit(3)]))).decode())
+    azure.send(queue, in_lines([sign_in(2), sign_in(3)]).decode())
+    settings: dict[str, Any] = {"log_types": "Azure.Audit", "more": "payload: message", "lease_secs": 2}
+    site = Site(tmp_path / "site", azure, queue, poison, **settings)
+    assert site.run(failpoint="source.before_ack") == -9
+    site.drain_until_all_gone(5)
+    names = ["sign-in-1", "sign-in-2", "sign-in-3", "audit-1", "audit-2", "audit-3"]
+    assert site.events("correlationId") == Counter(names)
+    assert site.rejects() == Counter()
+
+
+@pytest.mark.parametrize("encode", [in_base64, pytest.param(plain, marks=pytest.mark.slow)], ids=["base64", "plain"])
 def test_a_container_of_all_kinds_of_blobs(azure: Azure, encode: Any, tmp_path: Path) -> None:
     """Every record once in the lake, and each message acknowledged or set aside."""
     container, queue, poison = azure.container(), azure.queue(), azure.queue()

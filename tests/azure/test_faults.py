@@ -132,14 +132,20 @@ def test_a_message_that_never_ends_well_is_set_aside(azure: Azure, tmp_path: Pat
         message = client.receive_message()
         assert message is not None
         client.update_message(message, visibility_timeout=0)
-    site = Site(tmp_path / "site", azure, queue, poison)
-    text = (site.folder / "ingestd.yml").read_text()
-    (site.folder / "ingestd.yml").write_text(text.replace("    lease_secs", "    max_receives: 10\n    lease_secs"))
+    site = Site(tmp_path / "site", azure, queue, poison, more="max_receives: 10")
     site.drain()
     (letter,) = azure.peek(poison)
     assert json.loads(letter)["ingestd_reason"] == "received_too_often"
     assert site.rejects() == Counter(["received_too_often"])
     assert site.events() == Counter()
+
+
+def until_started(site: Site, starts: int) -> None:
+    """Return when that many daemons have come to work."""
+    deadline = time.monotonic() + 60
+    while site.starts() < starts:
+        assert time.monotonic() < deadline, site.log_tail()
+        time.sleep(0.05)  # nobody tells
 
 
 @pytest.mark.parametrize(
@@ -157,12 +163,12 @@ def test_daemons_on_one_state_are_killed_at_random(azure: Azure, tmp_path: Path,
     killed = 0
     try:
         while killed < kills:
-            time.sleep(dice.uniform(0.5, 5.0))  # that is how long a daemon lives
+            until_started(site, 2 + killed)
+            time.sleep(dice.uniform(0.0, 2.0))  # that is how long a daemon works before it dies
             at = dice.randrange(2)
-            if daemons[at].poll() is None:
-                os.kill(daemons[at].pid, signal.SIGKILL)
-                killed += 1
-            daemons[at].wait()
+            os.kill(daemons[at].pid, signal.SIGKILL)
+            assert daemons[at].wait() == -9, site.log_tail()
+            killed += 1
             daemons[at] = site.start()
         deadline = time.monotonic() + 60 + objects / 10
         while azure.left(queue) and time.monotonic() < deadline:
