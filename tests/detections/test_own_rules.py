@@ -111,6 +111,15 @@ def test_every_rule_passes_its_tests(own: DetectionSet) -> None:
     assert untitled == []
 
 
+def test_what_is_worse_is_an_alert_of_its_own(own: DetectionSet) -> None:
+    """Where the event decides on the severity, a worse match does not vanish in the alert of one that was less so."""
+    severities: dict[tuple[str, str], set[str]] = {}
+    for result in testing.run_all(own, testing.Settings()).results:
+        if result.alert is not None:
+            severities.setdefault((result.id, result.alert.dedup), set()).add(result.alert.severity)
+    assert [key for key, several in severities.items() if len(several) > 1] == []
+
+
 def test_every_rule_says_what_it_is_for(own: DetectionSet) -> None:
     """A name, what it means, what to do, where to read on, and the technique of MITRE ATT&CK, in full sentences."""
     for one in own.detections.values():

@@ -16,7 +16,7 @@ def _whom(event):
 
 
 def title(event):
-    return f"{actor(event)} gave {_whom(event)} {last(asked(event, 'policyArn'))}"
+    return f"{actor(event)} gave {_whom(event)} {last(asked(event, 'policyArn'))} in account {account(event)}"
 
 
 def dedup(event):

@@ -15,7 +15,7 @@ def _policy(event):
 
 
 def title(event):
-    return f"{actor(event)} wrote a policy that allows everything: {_policy(event)}"
+    return f"{actor(event)} wrote a policy that allows everything in account {account(event)}: {_policy(event)}"
 
 
 def dedup(event):

@@ -15,7 +15,8 @@ def rule(event):
 
 
 def title(event):
-    return f"{actor(event)} made {WHAT[event.get('eventName')]} for user {named(asked(event, 'userName'))}"
+    whom = named(asked(event, "userName"))
+    return f"{actor(event)} made {WHAT[event.get('eventName')]} for user {whom} of account {account(event)}"
 
 
 def dedup(event):

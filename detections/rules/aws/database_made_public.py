@@ -15,7 +15,7 @@ def _database(event):
 
 
 def title(event):
-    return f"{actor(event)} gave database {_database(event)} a public address"
+    return f"{actor(event)} gave database {_database(event)} of account {account(event)} a public address"
 
 
 def dedup(event):

@@ -24,7 +24,7 @@ def _function(event):
 
 def title(event):
     whom = "anybody" if _stranger(event) == "*" else f"account {_stranger(event)}"
-    return f"{actor(event)} let {whom} call the function {_function(event)}"
+    return f"{actor(event)} let {whom} call the function {_function(event)} of account {account(event)}"
 
 
 def severity(event):
@@ -32,7 +32,7 @@ def severity(event):
 
 
 def dedup(event):
-    return f"{account(event)}:{_function(event)}"
+    return f"{account(event)}:{_function(event)}:{_stranger(event)}"
 
 
 def alert_context(event):

@@ -23,7 +23,7 @@ def severity(event):
 
 
 def dedup(event):
-    return named(event.get("id"))
+    return f"{named(event.get('id'))}:{severity(event)}"
 
 
 def alert_context(event):

@@ -23,7 +23,7 @@ def severity(event):
 
 
 def dedup(event):
-    return _key(event)
+    return f"{_key(event)}:{event.get('eventName')}"
 
 
 def alert_context(event):

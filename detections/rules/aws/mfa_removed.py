@@ -13,7 +13,7 @@ def _whose(event):
 
 
 def title(event):
-    return f"{actor(event)} removed the second factor of {_whose(event)}"
+    return f"{actor(event)} removed the second factor of {_whose(event)} in account {account(event)}"
 
 
 def dedup(event):

@@ -28,7 +28,7 @@ def _role(event):
 
 def title(event):
     whom = "anybody" if "*" in _outsiders(event) else f"account {', '.join(_outsiders(event)[:5])}"
-    return f"{actor(event)} let {whom} take the role {_role(event)}"
+    return f"{actor(event)} let {whom} take the role {_role(event)} of account {account(event)}"
 
 
 def severity(event):
@@ -36,7 +36,7 @@ def severity(event):
 
 
 def dedup(event):
-    return f"{account(event)}:{_role(event)}"
+    return f"{account(event)}:{_role(event)}:{severity(event)}"
 
 
 def alert_context(event):

@@ -19,7 +19,7 @@ def severity(event):
 
 
 def dedup(event):
-    return account(event)
+    return f"{account(event)}:{severity(event)}"
 
 
 def alert_context(event):

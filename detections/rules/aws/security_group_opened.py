@@ -1,4 +1,4 @@
-from ingestd_aws import actor, asked, context, succeeded
+from ingestd_aws import account, actor, asked, context, succeeded
 from ingestd_network import EVERYWHERE, exposed
 from ingestd_values import mappings, named
 
@@ -32,7 +32,8 @@ def _is_for_everyone(permission):
 
 
 def title(event):
-    return f"{actor(event)} opened {', '.join(_opened(event))} of {_group(event)} to the internet"
+    where = f"{_group(event)} in account {account(event)}"
+    return f"{actor(event)} opened {', '.join(_opened(event))} of {where} to the internet"
 
 
 def dedup(event):

@@ -40,7 +40,7 @@ def severity(event):
 
 
 def dedup(event):
-    return _snapshot(event)
+    return f"{_snapshot(event)}:{severity(event)}"
 
 
 def alert_context(event):

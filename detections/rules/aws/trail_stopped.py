@@ -19,7 +19,7 @@ def severity(event):
 
 
 def dedup(event):
-    return f"{account(event)}:{_trail(event)}"
+    return f"{account(event)}:{_trail(event)}:{event.get('eventName')}"
 
 
 def alert_context(event):

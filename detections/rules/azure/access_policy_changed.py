@@ -23,7 +23,7 @@ def severity(event):
 
 
 def dedup(event):
-    return _policy(event)
+    return f"{_policy(event)}:{event.get('operationName')}"
 
 
 def alert_context(event):

@@ -24,7 +24,7 @@ def severity(event):
 
 
 def dedup(event):
-    return _vault(event)
+    return f"{_vault(event)}:{OPERATIONS[operation(event)]}"
 
 
 def alert_context(event):

@@ -21,7 +21,7 @@ def severity(event):
 
 
 def dedup(event):
-    return resource(event)
+    return f"{resource(event)}:{CHANGES[method(event)]}"
 
 
 def alert_context(event):

@@ -22,7 +22,7 @@ def severity(event):
 
 
 def dedup(event):
-    return f"{named(event.get('actor'))}:{named(event.get('repo'))}"
+    return f"{named(event.get('actor'))}:{named(event.get('repo'))}:{event.get('action')}"
 
 
 def alert_context(event):

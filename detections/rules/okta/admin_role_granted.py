@@ -21,7 +21,7 @@ def severity(event):
 
 
 def dedup(event):
-    return target(event, "User", "UserGroup")
+    return f"{target(event, 'User', 'UserGroup')}:{_privilege(event)}"
 
 
 def alert_context(event):
