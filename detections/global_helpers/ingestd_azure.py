@@ -2,7 +2,7 @@
 
 from ingestd_values import document, mappings, named
 
-SIGN_INS = frozenset({"SignInLogs", "NonInteractiveUserSignInLogs"})
+SIGN_INS = frozenset({"SignInLogs", "NonInteractiveUserSignInLogs", "ServicePrincipalSignInLogs"})
 INTERRUPTED = frozenset({
     "16000", "50055", "50058", "50072", "50074", "50076", "50078", "50079", "50097", "50125", "50127", "50129",
     "50140", "50143", "50144", "50158", "50199", "51006", "65001",
@@ -24,9 +24,10 @@ def result(event):
 
 
 def user(event):
-    """Who signed in."""
-    properties = event.get("properties") or {}
-    return named(properties.get("userPrincipalName") or properties.get("userDisplayName") or event.get("identity"))
+    """Who signed in: a user, or a program."""
+    fields = ("userPrincipalName", "userDisplayName", "servicePrincipalName", "servicePrincipalId")
+    found = [event.deep_get("properties", field) for field in fields]
+    return named(next(filter(None, found), event.get("identity")))
 
 
 def address(event):

@@ -3,7 +3,7 @@ from ingestd_values import named
 
 
 def rule(event):
-    if event.get("operation") != "REST.GET.OBJECT":
+    if not event.get("operation", "").startswith("REST.GET."):
         return False
     return f":assumed-role/{GLOBAL_ADMIN_ROLE}/" in named(event.get("requester"))
 
@@ -18,5 +18,5 @@ def dedup(event):
 
 
 def alert_context(event):
-    fields = ("bucket", "key", "requester", "remoteip", "httpstatus", "useragent")
+    fields = ("operation", "bucket", "key", "requester", "remoteip", "httpstatus", "useragent")
     return {field: event.get(field) for field in fields}
