@@ -70,6 +70,8 @@ _SLOW_DOWN = frozenset(
 )
 _PASSING = frozenset({"InternalError", "InternalFailure", "RequestTimeout", "RequestTimeoutException"})
 _ACTION = re.compile(r"to perform: ([a-z0-9-]+:[A-Za-z]+)")
+_TOLD = re.compile(r"the permission ([a-z0-9-]+:[A-Za-z]+)(?: on [^;]+)? is missing")
+"""How errors of ours say it."""
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,7 +287,11 @@ def status_of(error: BaseException) -> int:
 
 
 def missing_action(error: BaseException, action: str) -> str | None:
-    """The IAM action that was refused: the one that the answer names, else `action`; None if it is no refusal."""
+    """The IAM action that was refused: the one that the answer names, else `action`; None if it is no refusal. Of an
+    error of ours, the one that it names: a role may have been refused before anything else was asked for."""
+    if isinstance(error, IngestdError):
+        told = _TOLD.search(str(error))
+        return told[1] if told else None
     if code_of(error) not in _DENIED:
         return None
     named = _ACTION.search(str(error))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from ingestd.cloud import aws
+from ingestd.errors import IngestdError
+from ingestd.model import Check
 
 MOST_KEYS = 200
 MARGIN = timedelta(hours=1)
@@ -54,6 +56,17 @@ class TrailKeys:
             if not answer.get("NextToken") or len(found) > MOST_KEYS:
                 return found
             more = {"NextToken": answer["NextToken"]}
+
+    async def check(self) -> Check:
+        """Whether the public keys may be asked for; the region is the account's."""
+        what, now = "cloudtrail:ListPublicKeys", datetime.now(UTC)
+        try:
+            await self._listed(self._account.region or aws.FALLBACK_REGION, now - MARGIN, now)
+        except IngestdError as error:
+            return Check(
+                what=what, ok=False, detail=str(error), missing_permission=aws.missing_action(error, what) or ""
+            )
+        return Check(what=what, ok=True)
 
     def _in(self, region: str) -> aws.Clients:
         """Keys are kept in the region that signed with them."""

@@ -257,6 +257,10 @@ class SqsSource(Source):
         if url is not None:
             too_late = {"MessageBody": "-", "DelaySeconds": 901}
             checks.append(await self._try("sqs:SendMessage", "send_message", QueueUrl=url, **too_late))
+        keys = digest_keys(self._config)
+        if keys is not None:
+            checks.append(await keys.check())
+            await keys.close()
         return checks
 
     async def _try(self, action: str, operation: str, **request: Any) -> Check:
@@ -278,7 +282,7 @@ class SqsSource(Source):
         try:
             attributes = await self._attributes("RedrivePolicy")
         except IngestdError as error:
-            missing = aws.missing_action(error.__cause__ or error, "sqs:GetQueueAttributes")
+            missing = aws.missing_action(error, "sqs:GetQueueAttributes")
             return Check(what=what, ok=False, detail=str(error), missing_permission=missing or "")
         receives = _receive_limit(attributes.get("RedrivePolicy"))
         if receives is not None and receives < FEWEST_RECEIVES:

@@ -50,6 +50,12 @@ def s3_failure(error: Exception, url: str, action: str) -> IngestdError:
     return AttemptFailed(f"{url}: {action}: {error}", reason="s3_error")
 
 
+_OTHER_CAUSES = (
+    " (or the object is gone, and s3:ListBucket is missing to tell;"
+    " or readers of the bucket have to pay: `requester_pays`)"
+)
+
+
 def _refused(error: Exception, url: str, action: str) -> AttemptFailed | None:
     """Refusals are tried again before they count for good: policies and grants take effect late."""
     missing = aws.missing_action(error, action)
@@ -59,13 +65,7 @@ def _refused(error: Exception, url: str, action: str) -> AttemptFailed | None:
         return AttemptFailed(
             f"{url}: not allowed; the permission {missing} on the object's KMS key is missing", reason="kms_forbidden"
         )
-    hint = (
-        ""
-        if action == "s3:ListBucket"
-        else (
-            " (or the object is gone, and s3:ListBucket is missing to tell; or readers of the bucket pay: `requester_pays`)"
-        )
-    )
+    hint = "" if action == "s3:ListBucket" else _OTHER_CAUSES
     return AttemptFailed(f"{url}: not allowed; the permission {missing} is missing{hint}", reason="forbidden")
 
 

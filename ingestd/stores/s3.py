@@ -227,9 +227,7 @@ def _in_passing(error: Exception) -> bool:
 
 
 def _failed(what: str, error: IngestdError, action: str) -> Check:
-    refused = isinstance(error, AttemptFailed) and error.reason in {"forbidden", "kms_forbidden"}
-    missing = ("kms:Decrypt" if getattr(error, "reason", "") == "kms_forbidden" else action) if refused else ""
-    return Check(what=what, ok=False, detail=str(error), missing_permission=missing)
+    return Check(what=what, ok=False, detail=str(error), missing_permission=aws.missing_action(error, action) or "")
 
 
 def build(account: aws.Account, *, requester_pays: bool = False, reader: Reader = "sdk") -> S3Store:

@@ -62,6 +62,34 @@ async def test_the_missing_action_is_named(ministack: Aws, proxy: Proxy, tmp_pat
     assert {row["missing_permission"] for row in rows if not row["ok"]} == {"sqs:DeleteMessage", "s3:GetObject"}
 
 
+async def test_a_role_that_is_refused_is_told_for_each_check(ministack: Aws, proxy: Proxy, tmp_path: Path) -> None:
+    """The action that is missing is the role's, not the queue's."""
+    bucket = ministack.bucket()
+    site = Site(tmp_path, ministack, ministack.queue(), ministack.queue(), endpoint=proxy.url)
+    file = site.folder / "ingestd.yml"
+    role = "assume_role: {arn: 'arn:aws:iam::111122223333:role/r'}"
+    file.write_text(file.read_text().replace("    routes:", f"    {role}\n    routes:"))
+    proxy.rule = lambda seen: Refuse(403, "AccessDenied") if seen.operation == "sts AssumeRole" else None
+    code, rows = await doctor(tmp_path, f"s3://{bucket}")
+    failed = [row for row in rows if not row["ok"] and row["detail"] != "not tried"]
+    assert code == 1
+    assert {row["missing_permission"] for row in failed} == {"sts:AssumeRole"}
+    assert all("role/r" in str(row["detail"]) for row in failed)
+
+
+async def test_the_keys_of_digests_are_asked_for(ministack: Aws, proxy: Proxy, tmp_path: Path) -> None:
+    """Only where digests are verified."""
+    site = Site(tmp_path, ministack, ministack.queue(), ministack.queue(), endpoint=proxy.url)
+    file = site.folder / "ingestd.yml"
+    file.write_text(file.read_text().replace("    routes:", "    verify_digests: true\n    routes:"))
+    proxy.rule = lambda seen: (
+        Refuse(403, "AccessDenied") if seen.headers.get("X-Amz-Target", "").endswith("ListPublicKeys") else None
+    )
+    code, rows = await doctor(tmp_path)
+    assert code == 1
+    assert {row["missing_permission"] for row in rows if not row["ok"]} == {"cloudtrail:ListPublicKeys"}
+
+
 async def test_a_server_that_is_not_there_is_told(ministack: Aws, tmp_path: Path) -> None:
     """Every check fails with the reason; no traceback."""
     Site(tmp_path, ministack, "http://127.0.0.1:9/1/q", "http://127.0.0.1:9/1/d", endpoint="http://127.0.0.1:9")
