@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install compiler deploy-tools quickstart test lint format bench proofs matrix lock clean
+.PHONY: help install compiler deploy-tools quickstart test lint format bench bench-aws proofs matrix lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -37,11 +37,15 @@ format: install ## let ruff rewrite the layout
 bench: install ## events and MB per second and core, beside a naive baseline in the same run
 	@$(BIN)/python -m bench
 
+bench-aws: install ## small and big objects from S3 by their notices: per core, beside the plain loop and the server's limit
+	@$(BIN)/python -m bench.aws
+
 proofs: install compiler deploy-tools ## the slow proofs: kill loops, misbehaving rules, hostile files, with full figures
 	@$(BIN)/pytest -q -m slow
 
-matrix: install ## every form of AWS's notices under every condition, against two local servers, as a table
+matrix: install ## every form of the clouds' notices under every condition, against local servers, as tables
 	@$(BIN)/python -m tests.aws.matrix
+	@$(BIN)/pytest -q -s tests/azure/test_matrix.py
 
 lock: install ## write requirements.lock from pyproject.toml
 	@scripts/lock

@@ -18,7 +18,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
@@ -82,7 +82,7 @@ class Queue:
         self._serials = itertools.count(1)
         stats.left = settings.messages * settings.copies
 
-    def receive(self, request: dict[str, int]) -> dict[str, object]:
+    def receive(self, request: dict[str, int]) -> dict[str, Any]:
         """ReceiveMessage."""
         now = time.monotonic()
         self._stats.first_receive = self._stats.first_receive or now
@@ -104,7 +104,7 @@ class Queue:
         self._note_held()
         return {"Messages": messages} if messages else {}
 
-    def delete(self, request: dict[str, list[dict[str, str]]]) -> dict[str, object]:
+    def delete(self, request: dict[str, list[dict[str, str]]]) -> dict[str, Any]:
         """DeleteMessageBatch."""
 
         def gone(number: int, entry: dict[str, str]) -> None:
@@ -115,7 +115,7 @@ class Queue:
 
         return self._each(request["Entries"], gone)
 
-    def extend(self, request: dict[str, list[dict[str, str]]]) -> dict[str, object]:
+    def extend(self, request: dict[str, list[dict[str, str]]]) -> dict[str, Any]:
         """ChangeMessageVisibilityBatch."""
         now = time.monotonic()
         return self._each(
@@ -123,12 +123,12 @@ class Queue:
             lambda number, entry: self._hold(number, self._held[number][1], now + int(entry["VisibilityTimeout"])),
         )
 
-    def attributes(self) -> dict[str, object]:
+    def attributes(self) -> dict[str, Any]:
         """GetQueueAttributes."""
         waiting = self._stats.left - self._stats.held
         return {"Attributes": {"ApproximateNumberOfMessages": str(waiting)}}
 
-    def _each(self, entries: list[dict[str, str]], work: Callable[[int, dict[str, str]], None]) -> dict[str, object]:
+    def _each(self, entries: list[dict[str, str]], work: Callable[[int, dict[str, str]], None]) -> dict[str, Any]:
         self._expire(time.monotonic())
         done, failed = [], []
         for entry in entries:
@@ -346,8 +346,8 @@ class Connection(asyncio.Protocol):
         else:
             self._send_object(method, unquote(path).removeprefix(f"/{BUCKET}/"), headers)
 
-    def _ask_queue(self, operation: str, request: dict[str, object]) -> dict[str, object]:
-        work: dict[str, Callable[..., dict[str, object]]] = {
+    def _ask_queue(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        work: dict[str, Callable[..., dict[str, Any]]] = {
             "ReceiveMessage": self._queue.receive,
             "DeleteMessageBatch": self._queue.delete,
             "ChangeMessageVisibilityBatch": self._queue.extend,
