@@ -124,9 +124,13 @@ def _load(paths: list[Path], rule: str) -> DetectionSet:
         hint = did_you_mean(rule, loaded.detections)
         message = f"there is no detection {rule!r} under {', '.join(names)}" + (f"; {hint}" if hint else "")
         raise typer.BadParameter(message, param_hint="RULE")
-    if rule not in loaded.runnables and rule not in loaded.correlations:
-        for problem in loaded.problems:
-            output.note(str(problem))
+    detection = loaded.detections[rule]
+    is_loaded = rule in loaded.runnables or rule in loaded.correlations
+    own = {detection.file, detection.tests_file, detection.code}
+    problems = [problem for problem in loaded.problems if not is_loaded or problem.file in own]
+    for problem in problems:
+        output.note(str(problem))
+    if problems:
         raise typer.Exit(EXIT_FAILED)
     return loaded
 

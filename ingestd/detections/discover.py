@@ -15,6 +15,7 @@ _ROOT_FOLDERS = (
     "*scheduled_prompts*", "*detections*",
 )  # fmt: skip
 _SHARED_FOLDERS = ("global_helpers", "data_models")
+_SUFFIXES = (".yml", ".yaml")
 _NEVER = ("__pycache__", "node_modules")
 
 
@@ -55,8 +56,11 @@ def _files(paths: tuple[str, ...], problems: list[Problem]) -> list[Path]:
         path = Path(name)
         if path.is_dir():
             found.update(dict.fromkeys(_walk(path)))
-        elif path.is_file():
+        elif path.is_file() and path.suffix in _SUFFIXES:
             found[path.resolve()] = None
+        elif path.is_file():
+            problems.append(Problem("is no YAML: name the YAML that goes with it, or its folder", file=name))
+            continue
         else:
             problems.append(Problem("no such file or folder", file=name))
             continue
@@ -79,7 +83,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             and (not is_fork or Path(where) != root or any(fnmatch(name, like) for like in _ROOT_FOLDERS))
         )
         for name in sorted(files):
-            if name.endswith((".yml", ".yaml")) and not name.startswith("."):
+            if name.endswith(_SUFFIXES) and not name.startswith("."):
                 yield Path(where, name)
 
 

@@ -14,6 +14,8 @@ _OTHERS: tuple[Any, ...] = (
     [], [None], ["x"], [[]], [{}], {}, {"x": None}, {"x": {"x": []}},
 )  # fmt: skip
 _MOST_CHANGES = 4
+_MOST_VALUES = 20_000
+"""In a sample."""
 
 
 class _Place(NamedTuple):
@@ -32,6 +34,20 @@ def mutate(sample: Json, others: Sequence[Json], random: Random) -> Json:
             break
         random.choice(_CHANGES)(random.choice(places), random.choice(others), random)
     return event
+
+
+def is_small(sample: Json) -> bool:
+    """Whether a sample can be copied: one that holds itself, or that aliases blow up beyond measure, cannot."""
+    count = 0
+    pending: list[Any] = [sample]
+    while pending:
+        here = pending.pop()
+        members = list(here.values()) if isinstance(here, dict) else here
+        count += len(members)
+        if count > _MOST_VALUES:
+            return False
+        pending.extend(inner for inner in members if isinstance(inner, dict | list))
+    return True
 
 
 def _copied(value: Any) -> Any:

@@ -115,6 +115,14 @@ def test_a_path_that_does_not_exist(fork: Fork) -> None:
     assert invoke(fork.root / "gone").exit_code == 2
 
 
+def test_a_path_that_is_no_yaml(fork: Fork) -> None:
+    """Exit code 1, and what to name instead."""
+    fork.rule("A", YES, Tests=[case("first", True)])
+    result = invoke(fork.root / "rules" / "A.py")
+    assert result.exit_code == 1
+    assert "A.py: is no YAML: name the YAML that goes with it, or its folder" in result.stdout
+
+
 def test_the_ways_to_name_a_path(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an argument, by --path, by the environment, and the working folder if nothing is said."""
     fork.rule("A", YES, Tests=[case("first", True)])

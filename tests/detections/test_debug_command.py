@@ -78,6 +78,15 @@ def test_leaving_the_debugger(rule: Fork) -> None:
     assert "pass" not in result.stdout
 
 
+def test_tests_that_are_not_right(fork: Fork) -> None:
+    """Exit code 1, with file and line."""
+    fork.rule("Rule.One", CODE, Tests=[*TESTS, None])
+    result = debug(fork, "Rule.One", "3")
+    assert result.returncode == 1
+    assert "Tests.2: a test must be a mapping" in result.stderr
+    assert "unexpected" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ingestd.cli.main import app
 from ingestd.detections import routing, testing, verification
-from ingestd.detections.mutations import mutate
+from ingestd.detections.mutations import is_small, mutate
 from tests.detections.conftest import Fork
 
 SAMPLE: dict[str, Any] = {"name": "Create", "user": {"type": "Root", "tags": ["a", {"b": 1}]}}
@@ -37,6 +37,18 @@ def test_mutations_leave_the_sample_alone_and_repeat() -> None:
     assert any(event.get("name", "") is None for event in made)
     assert any(isinstance(event.get("name"), list) for event in made)
     assert any("NAME" in event for event in made)
+
+
+def test_samples_that_cannot_be_copied_are_left_out() -> None:
+    """One that holds itself, and one that is small on disk only."""
+    itself: dict[str, Any] = {}
+    itself["a"] = itself
+    bomb: list[Any] = ["x"] * 10
+    for _ in range(9):
+        bomb = [bomb] * 10
+    assert is_small(SAMPLE)
+    assert not is_small(itself)
+    assert not is_small({"a": bomb})
 
 
 def test_sound_routing_has_no_difference(fork: Fork) -> None:
@@ -67,6 +79,18 @@ def test_a_rule_that_ends_its_process_is_told(fork: Fork) -> None:
     found = verification.verify(testing.load_for_tests((str(fork.root),)), mutations=0, jobs=1)
     assert not found.passed
     assert found.broken_off == ["events from 0:Test.Log on: a rule ended the process that ran it (exit code 3)"]
+
+
+def test_a_rule_that_never_returns_is_told(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, and is not asked again; all others are compared to the end."""
+    fill(fork)
+    monkeypatch.setattr(verification, "LIMIT_SECS", 0.05)
+    forever = "def rule(event):\n    while True:\n        pass\n"
+    fork.rule("Rule.Forever", forever, Tests=[{"Name": "t", "ExpectedResult": False, "Log": {}}])
+    found = verification.verify(testing.load_for_tests((str(fork.root),)), mutations=50, jobs=1)
+    assert found.broken_off == ["Rule.Forever took longer than 0.05 s on an event of Test.Log"]
+    assert found.events == 53
+    assert found.matches > 0
 
 
 def test_the_command(fork: Fork) -> None:
