@@ -116,14 +116,19 @@ def _path(name: str, day: int, *, resolved: bool = False) -> dict[str, Any]:
 
 
 def test_a_finding_that_each_scan_exports_again_alerts_once_and_again_when_it_comes_back(place: Place) -> None:
-    """A first export, an array; after a restart the next five as lines: known, resolved, back, known, an old one."""
+    """An array and an object alone; after a restart lines of the next scans: known, resolved, back, an old one."""
 
     def told() -> list[tuple[str, str]]:
         return [(alert["detection_id"].rpartition(".")[2], alert["dedup"]) for alert in place.new_alerts()]
 
     first = [_path("path", 1), _finding("leak", 1), _finding("dust", 1, severity="Low")]
     (place.inbox / "2026-11-01.json").write_text(json.dumps(first, indent=1))
-    assert told() == [("CriticalAttackPath", "id-42:path"), ("NewFinding", "id-42:leak")]
+    (place.inbox / "alone.json").write_text(json.dumps(_finding("alone", 1), indent=1))
+    assert sorted(told()) == [
+        ("CriticalAttackPath", "id-42:path"),
+        ("NewFinding", "id-42:alone"),
+        ("NewFinding", "id-42:leak"),
+    ]
 
     known = [_path("path", 2), _finding("leak", 2), _path("path", 3, resolved=True)]
     back = [_path("path", 4), _path("path", 5), _finding("leak", 5), _finding("dust", 5, severity="Low")]
