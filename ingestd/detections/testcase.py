@@ -104,8 +104,8 @@ def run_test(
     try:
         with _caught(printed if capture else None), _mocked(runnable, test.get("Mocks") or ()):
             _evaluate(runnable, sample_event(detection, test, data_models), result, strict=destinations is not None)
-    except AttributeError as error:  # a mock for a name that the module does not have
-        result.errors.append(f"cannot mock: {error}")
+    except _NothingToMock as error:
+        result.errors.append(f"cannot mock {error}: {detection.code} has no such name")
     finally:
         kv.connect(None)
     result.duration_seconds = time.perf_counter() - started
@@ -121,6 +121,10 @@ def sample_event(detection: Detection, test: Mapping[str, Any], data_models: Map
     sample = test.get("Log", {})
     model = data_models.get(str(sample.get("p_log_type"))) if detection.kind == "rule" else None
     return PantherEvent(sample, model)
+
+
+class _NothingToMock(Exception):
+    """A test mocks a name that the detection's module does not have."""
 
 
 class _Printed(io.StringIO):
@@ -146,6 +150,9 @@ def _mocked(runnable: Runnable, mocks: Any) -> contextlib.AbstractContextManager
     replaced = {mock["objectName"]: MagicMock(return_value=mock.get("returnValue")) for mock in mocks}
     if not replaced or runnable.module is None:
         return contextlib.nullcontext()
+    missing = [name for name in replaced if not hasattr(runnable.module, name)]
+    if missing:
+        raise _NothingToMock(", ".join(map(repr, missing)))
     return patch.multiple(runnable.module, **replaced)
 
 
