@@ -17,7 +17,7 @@ from ingestd.decode.text import text_fault
 from ingestd.decode.xml_values import Unusable, to_json
 
 _NAME: Final = rb"[A-Za-z_\x80-\xff][\w.:\x80-\xff-]{0,199}"
-_SNIFF: Final = re.compile(rb"<(?:\?xml\s|" + _NAME + rb"(?:\s+[\w.:-]+\s*=\s*[\"']|\s*/?>))")
+_SNIFF: Final = re.compile(rb"<(?:\?xml\s|!DOCTYPE\s|!--|" + _NAME + rb"(?:\s+[\w.:-]+\s*=\s*[\"']|\s*/?>))")
 _START: Final = re.compile(rb"<(" + _NAME + rb")(?=[\s/>])")
 _TAG_END: Final = re.compile(rb"(?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+>")
 _ENCODING: Final = re.compile(rb"encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")

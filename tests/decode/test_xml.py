@@ -22,6 +22,12 @@ def values(data: bytes, **options: Any) -> list[Any]:
     return [json.loads(record) for record in read(data, Framing(name="xml", options=options)).records]
 
 
+def test_every_beginning_of_a_document_is_recognised() -> None:
+    """A declaration, a document type, a comment, or at once the first element."""
+    for begin in (b'<?xml version="1.0"?>', b"<!DOCTYPE Events>", b"<!-- made by hand -->", b"", b"\xef\xbb\xbf\n"):
+        assert choose(Framing(), begin + b"<Events><Event/></Events>").name == "xml"
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [

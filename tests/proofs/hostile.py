@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 GOOD_RECORDS = 40
 MIB = 1 << 20
 
@@ -84,7 +87,53 @@ def write(folder: Path, sizes: Sizes) -> tuple[set[str], dict[str, str]]:
     bad["deep.json"] = ""
     (folder / "binary.json").write_bytes(b"\x7fELF\x02\x01\x01" + bytes(range(256)) * 64)
     bad["binary.json"] = ""
+    _containers(folder, wanted, bad)
     return wanted, bad
+
+
+def _containers(folder: Path, wanted: set[str], bad: dict[str, str]) -> None:
+    """Rows in Parquet and Avro, elements in XML: good files, and such as are made to harm."""
+    rows = [record(f"row-{index}") for index in range(GOOD_RECORDS)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "good.parquet")
+    events = "".join(f"<Event>{_elements(record(f'element-{index}'))}</Event>" for index in range(GOOD_RECORDS))
+    (folder / "good.xml").write_text(f"<Events>{events}</Events>")
+    wanted |= {f"{name}-{index}" for name in ("row", "element") for index in range(GOOD_RECORDS)}
+
+    laughs = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(9))
+    (folder / "laughs.xml").write_text(
+        f'<!DOCTYPE l [<!ENTITY l0 "lol">{laughs}]><Events><Event>&l9;</Event></Events>'
+    )
+    bad["laughs.xml"] = "xml_entities"
+    pq.write_table(pa.table({"eventName": ["\0" * (64 * MIB)]}), folder / "bomb.parquet", compression="zstd")
+    bad["bomb.parquet"] = "expansion_limit"
+    pq.write_table(pa.table({"eventName": [["x" * 50_000] * 20_000]}), folder / "one-row.parquet", compression="zstd")
+    bad["one-row.parquet"] = "record_too_long"
+    (folder / "cut.parquet").write_bytes((folder / "good.parquet").read_bytes()[:-9])
+    bad["cut.parquet"] = "truncated"
+    (folder / "endless.avro").write_bytes(_endless_avro())
+    bad["endless.avro"] = "corrupt_avro"
+
+
+def _elements(value: object) -> str:
+    if isinstance(value, dict):
+        return "".join(f"<{name}>{_elements(item)}</{name}>" for name, item in value.items())
+    return str(value)
+
+
+def _endless_avro() -> bytes:
+    """A list that nests a million deep, in a megabyte."""
+    schema = json.dumps({"type": "record", "name": "L", "fields": [{"name": "n", "type": ["null", "L"]}]}).encode()
+    sync, body = b"S" * 16, b"\x02" * MIB + b"\0"
+    header = b"Obj\x01" + _number(1) + _number(11) + b"avro.schema" + _number(len(schema)) + schema + b"\0"
+    return header + sync + _number(1) + _number(len(body)) + body + sync
+
+
+def _number(value: int) -> bytes:
+    """As Avro writes it."""
+    out, value = b"", value << 1
+    while value > 0x7F:
+        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
+    return out + bytes([value])
 
 
 def _bomb(path: Path, size: int) -> None:
