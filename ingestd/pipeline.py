@@ -76,6 +76,7 @@ class Pipeline:
         """Set when something may have become less: what is read, or what is held."""
         self._holding = Holding(source, self._room.set)
         self._reading_limit = reading_limit
+        self._half_full = False
         self._reading: set[asyncio.Task[None]] = set()
         self._failed_receives = 0
         """In a row."""
@@ -97,12 +98,20 @@ class Pipeline:
                 break
             for delivery in fresh:
                 self._start(delivery)
+            self._commit_in_time()
             if received != []:
                 continue
             if not self._reading:
                 self._shared.writer.request_commit("idle")
             if once and not await self._some_delivered():
                 break
+
+    def _commit_in_time(self) -> None:
+        """Ask for a commit when half of what may be held is held: the other half is received meanwhile."""
+        half_full = 2 * len(self._holding) >= self._config.max_held
+        if half_full and not self._half_full:
+            self._shared.writer.request_commit("held")
+        self._half_full = half_full
 
     async def _receive(self, *, once: bool) -> list[Delivery] | None:
         """As many messages as can be read soon; waits while that is none. None when the source could not be asked:

@@ -124,6 +124,27 @@ async def test_holding_all_that_may_be_held_commits_instead_of_waiting(path: Hou
     assert path.source.messages == {}
 
 
+async def test_a_commit_is_asked_for_while_more_may_still_be_held(
+    path: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that receiving goes on during the commit."""
+    for number in range(30):
+        path.announce(f"e{number}")
+    pipeline = path.pipeline(max_held=16)
+    held_when_asked: list[int] = []
+    ask = path.writer.request_commit
+
+    def noting(reason: str) -> None:
+        if reason == "held":
+            held_when_asked.append(pipeline.held)
+        ask(reason)
+
+    monkeypatch.setattr(path.writer, "request_commit", noting)
+    await _drained(pipeline)
+    assert 8 <= held_when_asked[0] < 16
+    assert path.source.messages == {}
+
+
 async def test_the_same_object_in_two_messages_is_read_once(path: House) -> None:
     """Both messages are acknowledged."""
     path.source.deliver_twice = True
