@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ingestd.detections.testcase import TestResult
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 
 def command(

@@ -15,13 +15,12 @@ from ingestd.cli.options import Json
 from ingestd.cli.public import option
 
 if TYPE_CHECKING:
-    from ingestd.detections.coverage import Coverage
+    from ingestd.detections.coverage import Coverage, FileCoverage
     from ingestd.detections.load import DetectionSet
     from ingestd.detections.testing import Report, Settings
     from ingestd.detections.verification import Verification
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 MOST_CHILDREN = 8
 _WITHOUT_EFFECT = "Of the public command; accepted without effect."
 
@@ -29,6 +28,7 @@ Texts = list[str] | None
 
 
 def command(
+    context: typer.Context,
     paths: Annotated[
         list[Path] | None,
         typer.Argument(envvar="INGESTD_PATHS", help="Folders or files of detections. [default: the working folder]"),
@@ -81,10 +81,7 @@ def command(
     from ingestd.cli import test_report, watching
     from ingestd.detections import testing
 
-    chosen = paths or path or [Path()]
-    for one in chosen:
-        if not one.exists():
-            raise typer.BadParameter(f"there is no file or folder {str(one)!r}", param_hint="PATHS")
+    chosen = _chosen(context, paths or [], path or [])
     if watch:
         raise typer.Exit(watching.run_again(chosen))
     measured = _coverage(chosen) if coverage else None
@@ -102,23 +99,27 @@ def command(
     # Before tables are loaded: that starts threads, and a process with threads should not fork.
     compared = _verify(detections, mutations, jobs) if verify_routing else None
     _add_tables(report, detections, ids, table_data or [], settings)
-    files = None
-    if measured is not None:
-        tested = {result.id for result in report.results} & detections.detections.keys()
-        codes = {detections.detections[name].code for name in tested}
-        files = measured.report([code for code in codes if code], report.covered)
+    files = None if measured is None else _covered(detections, report, measured)
     if junit is not None:
         _write_junit(report, junit)
-    if not as_json:
-        test_report.print_text(report, failures_only=show_failures_only, by_outcome=sort_test_results)
-        test_report.print_summary(report)
-        if files is not None:
-            test_report.print_coverage(files)
     if as_json:
         output.print_json(test_report.document(report, files, compared))
-    elif compared is not None:
-        test_report.print_verification(compared)
+    else:
+        test_report.print_text(report, failures_only=show_failures_only, by_outcome=sort_test_results)
+        test_report.print_summaries(report, files, compared)
     raise typer.Exit(0 if report.passed and (compared is None or compared.passed) else EXIT_FAILED)
+
+
+def _chosen(context: typer.Context, paths: list[Path], path: list[Path]) -> list[Path]:
+    """What to test: arguments win over `--path` of the environment or the settings file."""
+    source = context.get_parameter_source("path")
+    if paths and source is not None and source.name == "COMMANDLINE":
+        raise typer.BadParameter("name paths as arguments or by --path, not both ways", param_hint="--path")
+    chosen = paths or path or [Path()]
+    for one in chosen:
+        if not one.exists():
+            raise typer.BadParameter(f"there is no file or folder {str(one)!r}", param_hint="PATHS")
+    return chosen
 
 
 def _verify(detections: DetectionSet, mutations: int, jobs: int) -> Verification:
@@ -142,6 +143,13 @@ def _add_tables(
         from ingestd.cli import lookup_tests
 
         lookup_tests.add(report, detections, names, folders, settings)
+
+
+def _covered(detections: DetectionSet, report: Report, measured: Coverage) -> list[FileCoverage]:
+    """What the tests ran of the code of each detection that was tested."""
+    tested = {result.id for result in report.results} & detections.detections.keys()
+    codes = {detections.detections[name].code for name in tested}
+    return measured.report([code for code in codes if code], report.covered)
 
 
 def _write_junit(report: Report, file: Path) -> None:

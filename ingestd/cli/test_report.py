@@ -75,6 +75,15 @@ def _said(result: TestResult) -> Iterator[str]:
     yield from (f"printed: {line}" for line in result.printed.splitlines())
 
 
+def print_summaries(report: Report, files: list[FileCoverage] | None, compared: Verification | None) -> None:
+    """What follows the tests: counts, and of coverage and routing what was asked for."""
+    print_summary(report)
+    if files is not None:
+        print_coverage(files)
+    if compared is not None:
+        print_verification(compared)
+
+
 def print_summary(report: Report) -> None:
     """Counts, for people."""
     problems = len(report.invalid)

@@ -9,17 +9,15 @@ from typing import Any
 from ingestd.detections.items import Item, did_you_mean
 from ingestd.errors import Problem
 
-EXPECTATIONS = {
+_EXPECTATIONS = {
     "ExpectedTitle": str,
     "ExpectedDedup": str,
     "ExpectedSeverity": str,
     "ExpectedAlertContext": dict,
     "ExpectedDestinations": list,
 }
-"""Beyond the verdict; what stands under each."""
-
 _INPUTS = {"policy": "Resource", "correlation_rule": "RuleOutputs"}
-_EVERY = {"Name": str, "ExpectedResult": bool, "Mocks": list, "LogType": str, "ResourceType": str, **EXPECTATIONS}
+_EVERY = {"Name": str, "ExpectedResult": bool, "Mocks": list, "LogType": str, "ResourceType": str, **_EXPECTATIONS}
 _OF_TABLE = {"Name": str, "ExpectedResult": bool, "LogType": str, "ExpectedEnrichment": dict}
 _TYPE_NAMES = {str: "text", bool: "true or false", list: "a list", dict: "a mapping"}
 

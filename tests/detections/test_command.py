@@ -129,6 +129,9 @@ def test_the_ways_to_name_a_path(fork: Fork, monkeypatch: pytest.MonkeyPatch) ->
     assert shown(invoke("--path", fork.root)) == ["A"]
     monkeypatch.setenv("PANTHER_PATH", str(fork.root))
     assert shown(invoke()) == ["A"]
+    monkeypatch.setenv("PANTHER_PATH", "/nowhere")
+    assert shown(invoke(fork.root)) == ["A"]
+    assert invoke(fork.root, "--path", fork.root).exit_code == 2
     monkeypatch.delenv("PANTHER_PATH")
     monkeypatch.chdir(fork.root)
     assert shown(invoke()) == ["A"]
