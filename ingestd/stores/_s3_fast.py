@@ -38,7 +38,7 @@ def fast_reader(clients: aws.Clients, *, requester_pays: bool) -> FastReader:
         if not _BUCKET.fullmatch(bucket):
             raise NotForFast("its name is not that of a plain bucket")
         place = (await clients.get("s3")).meta
-        endpoint, by_host = _address(place.endpoint_url, bucket)
+        endpoint, by_host = address_of(place.endpoint_url, bucket)
         if endpoint.startswith("https:") and await clients.has_own_authority():
             raise NotForFast("the SDK was given certificates that obstore does not know of")
         return S3Store(
@@ -55,7 +55,7 @@ def fast_reader(clients: aws.Clients, *, requester_pays: bool) -> FastReader:
     return FastReader(make)
 
 
-def _address(endpoint_url: str, bucket: str) -> tuple[str, bool]:
+def address_of(endpoint_url: str, bucket: str) -> tuple[str, bool]:
     """Where requests go, and whether the bucket is part of the host: in AWS, unless no certificate would fit."""
     parts = urlsplit(endpoint_url)
     if "." in bucket or not _AWS_HOST.search(parts.hostname or ""):

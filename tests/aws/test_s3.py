@@ -13,7 +13,7 @@ from ingestd.cloud.aws import Account, Clients
 from ingestd.errors import AttemptFailed, IngestdError, Overloaded, Permanent, Retryable, Superseded
 from ingestd.model import ObjectRef
 from ingestd.stores import _fast, s3
-from ingestd.stores._s3_fast import fast_reader
+from ingestd.stores._s3_fast import address_of, fast_reader
 from ingestd.stores.s3 import Reader, S3Store
 from tests.aws.proxy import Ask, Cut, Drip, Hold, Proxy, Refuse, in_front_of
 from tests.aws.servers import REGION, Aws
@@ -150,6 +150,23 @@ async def test_only_names_that_mean_the_same_to_all_are_read_by_the_fast_reader(
     assert await read(store, msgspec.structs.replace(reference(bucket), key=key)) == b"x"
     await store.close()
     assert [seen.headers["User-Agent"] == "ingestd" for seen in proxy.seen] == [by_fast]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "bucket", "address"),
+    [
+        ("https://s3.eu-central-1.amazonaws.com", "logs", ("https://logs.s3.eu-central-1.amazonaws.com", True)),
+        ("https://s3-fips.us-gov-west-1.amazonaws.com", "a", ("https://a.s3-fips.us-gov-west-1.amazonaws.com", True)),
+        ("https://s3.cn-north-1.amazonaws.com.cn", "logs", ("https://logs.s3.cn-north-1.amazonaws.com.cn", True)),
+        ("https://s3.eu-central-1.amazonaws.com", "my.logs", ("https://s3.eu-central-1.amazonaws.com", False)),
+        ("http://127.0.0.1:9000", "logs", ("http://127.0.0.1:9000", False)),
+        ("https://minio.example.com", "logs", ("https://minio.example.com", False)),
+        ("https://amazonaws.com.example.com", "logs", ("https://amazonaws.com.example.com", False)),
+    ],
+)
+def test_the_bucket_is_part_of_the_host_in_aws_alone(endpoint: str, bucket: str, address: tuple[str, bool]) -> None:
+    """A server of one's own seldom has a name per bucket, and no certificate of AWS's fits a bucket with a dot."""
+    assert address_of(endpoint, bucket) == address
 
 
 @pytest.mark.parametrize(
