@@ -11,7 +11,7 @@ from panther_detection_helpers.caching import (
     reset_string_set,
 )
 
-SEVERITIES = {"Information": "INFO", "Low": "LOW", "Medium": "MEDIUM", "High": "HIGH", "Critical": "CRITICAL"}
+SEVERITIES = {"information": "INFO", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "critical": "CRITICAL"}
 
 
 def finding(event):
@@ -20,8 +20,8 @@ def finding(event):
 
 
 def severity_of(event):
-    """Panoptica's severity in our words."""
-    return SEVERITIES.get(named(event.get("severity")), "DEFAULT")
+    """Panoptica's severity in our words, whichever letters it is written in."""
+    return SEVERITIES.get(named(event.get("severity")).lower(), "DEFAULT")
 
 
 def is_first(event, what):

@@ -1,9 +1,9 @@
-from ingestd_panoptica import context, finding, is_first, subject
+from ingestd_panoptica import context, finding, is_first, severity_of, subject
 from ingestd_values import named
 
 
 def rule(event):
-    if event.get("detection_type") != "attack_path" or event.get("severity") != "Critical":
+    if event.get("detection_type") != "attack_path" or severity_of(event) != "CRITICAL":
         return False
     return event.get("resolved") is not True and is_first(event, "attack_path")
 

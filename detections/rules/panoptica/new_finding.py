@@ -1,11 +1,11 @@
 from ingestd_panoptica import context, finding, is_first, severity_of, subject
 from ingestd_values import named
 
-SEVERITIES = {"Critical", "High"}
+SEVERITIES = {"CRITICAL", "HIGH"}
 
 
 def rule(event):
-    if event.get("detection_type") != "security_finding" or event.get("severity") not in SEVERITIES:
+    if event.get("detection_type") != "security_finding" or severity_of(event) not in SEVERITIES:
         return False
     return event.get("resolved") is not True and is_first(event, "security_finding")
 
