@@ -199,7 +199,8 @@ def _print_end(tally: Tally, *, as_json: bool) -> None:
         "complete": tally.is_complete,
         "objects": tally.objects,
         "bytes": tally.bytes,
-        "known": tally.known_objects,
+        # those that the listing says enough of to be told at once, and those that had to be opened
+        "known": tally.known_objects + round(catalogue.total(catalogue.OBJECTS, outcome="known")),
         "set_aside": tally.set_aside,
         "events": round(catalogue.total(catalogue.RECORDS, outcome="ok")),
         "alerts": round(catalogue.total(catalogue.ALERTS_RAISED)),

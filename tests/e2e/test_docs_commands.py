@@ -40,6 +40,9 @@ VALUES = {
     "FILE": "samples/cloudtrail.json",
     "FILE…": "samples/cloudtrail.json",
     "PATH": "detections",
+    # listing and sampling are the same for every store: here it is the folder's
+    "s3://trail/AWSLogs/": "file://inbox/",
+    "s3://trail/shop/orders.json": "samples/cloudtrail.json",
     "RULE": "Ingestd.AWS.RootConsoleLogin",
     "TEST": "1",
     "PACK": "Ingestd.AWS",
@@ -117,7 +120,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run(folder: Path, arguments: list[str]) -> str:
     """Run ingestd there, as it is expected to end; what it printed."""
-    code, out = (_run_daemon if arguments[0] == "run" else _run_here)(folder, arguments)
+    code, out = (_run_daemon if arguments[0] in ("run", "backfill") else _run_here)(folder, arguments)
     assert code == EXPECTED_CODES.get(arguments[0], 0), f"{arguments} ended with {code}:\n{out}"
     return out
 
