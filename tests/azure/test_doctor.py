@@ -79,6 +79,7 @@ async def test_the_missing_role_is_named(azure: Azure, queues: Proxy, blobs: Pro
     assert {row["missing_permission"] for row in rows if not row["ok"]} == {CONTRIBUTOR, READER}
 
 
+@pytest.mark.slow
 async def test_a_backfill_and_the_queue_read_each_blob_once(azure: Azure, tmp_path: Path) -> None:
     """What was listed is known when its notice comes; under a name for the repetition it is read again."""
     container, queue = azure.container(), azure.queue()

@@ -80,7 +80,7 @@ async def test_a_service_that_fails_often_costs_only_time(
     "failpoint",
     [
         "lake.after_commit",
-        "source.before_ack",
+        pytest.param("source.before_ack", marks=pytest.mark.slow),
         pytest.param("lake.before_commit", marks=pytest.mark.slow),
         pytest.param("source.after_ack", marks=pytest.mark.slow),
     ],
@@ -97,6 +97,7 @@ def test_a_daemon_that_dies_loses_and_repeats_nothing(azure: Azure, tmp_path: Pa
     assert azure.left(poison) == 0
 
 
+@pytest.mark.slow
 async def test_work_that_takes_ten_leases_is_done_once(azure: Azure, tmp_path: Path) -> None:
     """The lease is extended while the blob is read, and no one else gets the message."""
     container, queue, poison = azure.container(), azure.queue(), azure.queue()

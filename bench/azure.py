@@ -1,0 +1,119 @@
+"""`python -m bench.azure`: blobs by their notices, the daemon beside the straightforward loop.
+
+Both in one run on this machine, against Azurite over loopback, which is slower than either: what counts is "per
+core", blobs by CPU second of everything that the client runs. Starting the daemon is measured by itself and left out;
+it also normalises, keeps a ledger and writes a lake.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+from bench.aws_server import big_object, small_object
+from tests.azure.servers import Azure, running
+
+CONFIG = """
+sources:
+  bench:
+    type: azure_queue
+    queue: {queue}
+    connection_string: {{file: connection-string}}
+    idle_poll_secs: 0.2
+    routes: [{{log_types: [AWS.CloudTrail]}}]
+lake: {{url: lake}}
+state: {{path: state.db}}
+workers: {{count: 1}}
+http: {{listen: "off"}}
+logging: {{level: warning}}
+"""
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run took."""
+
+    seconds: float
+    cpu: float
+
+
+def daemon(azure: Azure, queue: str) -> Figures:
+    """One run of the daemon until the queue is empty."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "connection-string").write_text(azure.connection_string())
+        (Path(folder) / "ingestd.yml").write_text(CONFIG.format(queue=queue))
+        command = [sys.executable, "-m", "ingestd", "run", "--once", "--no-progress", "-c", "ingestd.yml"]
+        return _timed(command, azure, queue, folder)
+
+
+def loop(azure: Azure, queue: str) -> Figures:
+    """The straightforward loop, in a process of its own."""
+    return _timed([sys.executable, "-m", "bench.naive_azure", azure.connection_string(), queue], azure, queue, None)
+
+
+def _timed(command: list[str], azure: Azure, queue: str, folder: str | None) -> Figures:
+    before, begun = _children_cpu(), time.monotonic()
+    subprocess.run(command, cwd=folder, check=True)
+    taken = Figures(seconds=time.monotonic() - begun, cpu=_children_cpu() - before)
+    assert azure.left(queue) == 0, f"{azure.left(queue)} messages are left"
+    return taken
+
+
+def _children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def filled(azure: Azure, container: str, count: int) -> str:
+    """A queue that tells of so many blobs."""
+    queue = azure.queue()
+    for number in range(count):
+        azure.announce(queue, container, f"{number}.json.gz")
+    return queue
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.azure", description=__doc__)
+    parser.add_argument("--small", type=int, default=2_000, help="blobs of 1 KB (%(default)s)")
+    parser.add_argument("--big", type=int, default=10, help="blobs of 10 MB gzip (%(default)s)")
+    options = parser.parse_args()
+    print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as azure:
+        starting = daemon(azure, azure.queue())
+        for count, data in ((options.small, small_object(0)), (options.big, big_object())):
+            if count:
+                _measure(azure, count, data, starting)
+
+
+def _measure(azure: Azure, count: int, data: bytes, starting: Figures) -> None:
+    container = azure.container()
+    for number in range(count):
+        azure.put(container, f"{number}.json.gz", data)
+    print(f"\n{count:,} blobs of {len(data):,} bytes")
+    print(f"  {'':24} {'blobs/s':>10} {'per core':>10} {'MB/s':>8} {'us CPU':>8} {'CPU s/GB':>9}")
+    plain = loop(azure, filled(azure, container, count))
+    _print("receive, read, json.loads", plain, count, len(data))
+    taken = daemon(azure, filled(azure, container, count))
+    net = Figures(seconds=max(0.1, taken.seconds - starting.seconds), cpu=taken.cpu - starting.cpu)
+    _print("daemon", net, count, len(data))
+
+
+def _print(name: str, taken: Figures, count: int, size: int) -> None:
+    rate = count / taken.seconds
+    print(
+        f"  {name:24} {rate:10,.0f} {count / taken.cpu:10,.0f} {rate * size / 1e6:8.1f}"
+        f" {taken.cpu / count * 1e6:8,.0f} {taken.cpu / (count * size / 1e9):9.1f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
