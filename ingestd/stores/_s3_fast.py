@@ -13,8 +13,9 @@ from ingestd.stores._fast import FastReader, NotForFast, client_options, retry_c
 if TYPE_CHECKING:
     from obstore.store import S3Credential
 
-CREDENTIALS_SECS = 60.0
-"""How long obstore keeps what it was given. The SDK renews credentials in time, and is asked that often."""
+CREDENTIALS_SECS = 600.0
+"""How long obstore may use what it was given. It asks again five minutes before that; the SDK, which renews credentials
+ten minutes before their end, never gives away any that have less time left."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _AWS_HOST = re.compile(r"(?:^|\.)amazonaws\.com(?:\.cn)?$")
 
