@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from obstore.store import S3Credential
 
 CREDENTIALS_SECS = 600.0
-"""How long obstore may use what it was given. It asks again five minutes before that; the SDK, which renews credentials
-ten minutes before their end, never gives away any that have less time left."""
+"""How long obstore may use what it was given. It asks again five minutes before that; the SDK, which renews
+credentials ten minutes before their end, never gives away any that have less time left."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _AWS_HOST = re.compile(r"(?:^|\.)amazonaws\.com(?:\.cn)?$")
 

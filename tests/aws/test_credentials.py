@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from ingestd.cloud.aws import Account, Clients, Role
+from ingestd.cloud.aws_json import JsonCalls
 from ingestd.config.aws import AwsConfig, RoleConfig
 from ingestd.config.secrets import Secret
 from ingestd.errors import ConfigError, Retryable
+from ingestd.stores._s3_fast import fast_reader
 from tests.aws.proxy import Proxy, Refuse, in_front_of
 from tests.aws.servers import REGION, Aws
 
@@ -49,6 +51,25 @@ async def test_a_role_is_assumed_with_its_external_id(proxy: Proxy) -> None:
     for call in proxy.operations("sqs ListQueues"):
         assert "Credential=testing/" not in call.headers["Authorization"]
         assert "X-Amz-Security-Token" in call.headers
+
+
+async def test_what_is_called_without_the_sdk_is_signed_as_it_would(ministack: Aws, proxy: Proxy) -> None:
+    """Queue and objects, with the credentials of the role, assumed once."""
+    bucket, queue = ministack.bucket(), ministack.queue()
+    ministack.put(bucket, "a", b"x")
+    account = Account(region=REGION, endpoint_url=proxy.url, role=Role(arn=ROLE))
+    clients = Clients(account)
+    calls, fast = JsonCalls(clients, "sqs", "AmazonSQS"), fast_reader(clients, requester_pays=False)
+    assert not (await calls.call("ReceiveMessage", {"QueueUrl": queue})).get("Messages")
+    assert await fast.get(bucket, "a", etag=None, version=None, offset=0) is not None
+    await calls.close()
+    await clients.close()
+    assert len(proxy.operations("sts AssumeRole")) == 1
+    for call in (*proxy.operations("sqs ReceiveMessage"), *proxy.operations("s3 GET")):
+        assert call.headers["User-Agent"] == "ingestd"
+        signed = {name.lower(): value for name, value in call.headers.items()}
+        assert "Credential=testing/" not in signed["authorization"]
+        assert signed["x-amz-security-token"]
 
 
 async def test_credentials_are_renewed_before_they_expire(proxy: Proxy) -> None:
