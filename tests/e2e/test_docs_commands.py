@@ -154,7 +154,9 @@ def _runnable(folder: Path, arguments: list[str]) -> list[str]:
     """With values in the place of capitals and our configuration in the place of an installed one."""
     arguments = [VALUES.get(word, word) for word in arguments]
     if "ID" in arguments:
-        first = _run(folder, ["query", "--json", "select p_alert_id from rule_matches where p_alert_id is not null limit 1"])
+        first = _run(
+            folder, ["query", "--json", "select p_alert_id from rule_matches where p_alert_id is not null limit 1"]
+        )
         arguments[arguments.index("ID")] = re.findall(r"[0-9a-f]{32}", first)[0]
     arguments = ["ingestd.yml" if word == "/etc/ingestd/ingestd.yml" else word for word in arguments]
     if arguments == ["init"]:
@@ -219,6 +221,19 @@ def _links() -> Iterator[tuple[Path, str]]:
 def test_every_link_leads_somewhere() -> None:
     """Links between pages and into the repository."""
     assert [f"{page.name}: {link}" for page, link in _links() if not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_found_from_the_readme() -> None:
+    """Over links, as a reader goes; a link to a folder shows all of its pages."""
+    found: set[Path] = set()
+    ahead = {REPOSITORY / "README.md"}
+    while ahead:
+        page = ahead.pop()
+        found.add(page)
+        targets = [(page.parent / link).resolve() for link in LINK.findall(page.read_text()) if "://" not in link]
+        pages = {each for target in targets for each in (target.glob("*.md") if target.is_dir() else [target])}
+        ahead |= {each for each in pages if each.suffix == ".md"} - found
+    assert [str(page.relative_to(REPOSITORY)) for page in PAGES if page not in found] == []
 
 
 def test_every_test_that_a_page_names_is_there() -> None:
