@@ -57,8 +57,8 @@ async def test_what_is_called_without_the_sdk_is_signed_as_it_would(ministack: A
     """Queue and objects, with the credentials of the role, assumed once."""
     bucket, queue = ministack.bucket(), ministack.queue()
     ministack.put(bucket, "a", b"x")
-    account = Account(region=REGION, endpoint_url=proxy.url, role=Role(arn=ROLE))
-    clients = Clients(account)
+    role = Role(arn="arn:aws:iam::000000000000:role/ingestd")  # of the account that owns the bucket
+    clients = clients_with(proxy, role)
     calls, fast = JsonCalls(clients, "sqs", "AmazonSQS"), fast_reader(clients, requester_pays=False)
     assert not (await calls.call("ReceiveMessage", {"QueueUrl": queue})).get("Messages")
     assert await fast.get(bucket, "a", etag=None, version=None, offset=0) is not None
