@@ -10,10 +10,9 @@ import ast
 import fnmatch
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from unittest.mock import MagicMock
 
 from ingestd.detections.expressions import VALUE, Expression, Field, call
-from ingestd.detections.sources import Source, Sources, is_builtin, stands_for
+from ingestd.detections.sources import Source, Sources, is_builtin, magic_mock, stands_for
 from ingestd.detections.wellknown import is_deep_get
 
 _PURE_BUILTINS = {
@@ -270,8 +269,9 @@ class Rewriter:
                 names = self.source.module.__dict__
                 if name in self.bindings or name in self.local or not self.source.is_bound_once(name):
                     return None
-                if names.get(kind) is MagicMock and self.source.is_bound_once(kind) and name in names:
-                    return isinstance(names[name], MagicMock)
+                mock = magic_mock()
+                if mock and names.get(kind) is mock and self.source.is_bound_once(kind) and name in names:
+                    return isinstance(names[name], mock)
         return None
 
     def _types(self, node: ast.expr) -> ast.expr:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import ast
 import builtins
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any
-from unittest.mock import MagicMock
 
 _SCALARS = (str, bytes, int, float, bool, type(None))
 _READING_METHODS = frozenset({"get", "items", "keys", "values", "copy", "index", "count", "union", "intersection"})
@@ -183,9 +183,14 @@ def _note_mocks(source: Source) -> None:
                 body=[ast.Assign(targets=[ast.Name(id=assigned) as target])],
                 orelse=[],
             ) if assigned == name and "isinstance" not in source.module.__dict__:
-                value = source.module.__dict__.get(name)
-                if source.module.__dict__.get(kind) is MagicMock and not isinstance(value, MagicMock):
+                value, mock = source.module.__dict__.get(name), magic_mock()
+                if mock and source.module.__dict__.get(kind) is mock and not isinstance(value, mock):
                     source.only_when_mocked.add(target)
+
+
+def magic_mock() -> Any:
+    """`unittest.mock.MagicMock`, where a rule has imported it: our own import would bring asyncio into the children."""
+    return getattr(sys.modules.get("unittest.mock"), "MagicMock", None)
 
 
 def _note_uses(source: Source) -> None:
