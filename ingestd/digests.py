@@ -27,6 +27,7 @@ from ingestd.telemetry import occurrences
 DETECTION_ID = "ingestd.CloudTrailDigest"
 MOST_DIGEST_BYTES = 64 * 1024 * 1024
 MOST_LOG_BYTES = 8 * 1024**3
+PIECE_BYTES = 4 * 1024 * 1024
 GZIP_WINDOW = 31
 _REGION = re.compile(r"/CloudTrail-Digest/([a-z0-9-]+)/")
 _URL = re.compile(r"s3://([^/]+)/(.+)", re.DOTALL)
@@ -227,7 +228,7 @@ class Digests:
             async for stored in opened.chunks():
                 while stored:
                     try:
-                        piece = await asyncio.to_thread(inflater.decompress, stored, MOST_DIGEST_BYTES)
+                        piece = await asyncio.to_thread(inflater.decompress, stored, PIECE_BYTES)
                     except zlib.error as error:
                         raise _Damaged(f"is no gzip: {error}") from None
                     size += len(piece)

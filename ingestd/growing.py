@@ -62,6 +62,10 @@ class GrowingSource(Source):
             for one in found
         ]
 
+    def stop(self) -> None:
+        """See `Source`."""
+        self._source.stop()
+
     async def extend(self, deliveries: Sequence[Delivery], lease_secs: float) -> list[Delivery]:
         """See `Source`."""
         growing, messages = _parted(deliveries)

@@ -297,6 +297,7 @@ class Pipeline:
     def stop(self) -> None:
         """Receive nothing more."""
         self._stopping.set()
+        self.source.stop()
         self._room.set()
 
     async def drain(self, read_until: float, commit_until: float) -> int:

@@ -83,7 +83,11 @@ class InventoryListing(Listing):
                 rows = itertools.islice(enumerate(_rows(data, manifest, file.key)), skip, None)
                 while some := await asyncio.to_thread(lambda: list(itertools.islice(rows, ROWS))):  # noqa: B023
                     for row_number, row in some:
-                        entry = self._entry(f"{number}:{row_number}", row)
+                        try:
+                            entry = self._entry(f"{number}:{row_number}", row)
+                        except ValueError as error:
+                            text = f"{file.key}: row {row_number + 1} cannot be read: {error}"
+                            raise Permanent(text, reason="bad_inventory") from None
                         if entry is not None:
                             yield entry
 
@@ -118,12 +122,12 @@ class InventoryListing(Listing):
         if manifest.source_bucket != self._plan.place.bucket:
             text = f"{ref.url}: is the inventory of {manifest.source_bucket}, not of {self._plan.place.bucket}"
             raise Permanent(text, reason="bad_inventory")
-        columns = _columns(manifest) if manifest.format == "CSV" else ()
-        if self._plan.since or self._plan.until:
-            named = columns or [name.lower() for name in re.findall(r"\w+", manifest.columns)]
-            if "last_modified_date" not in named:
-                text = f"{ref.url}: has no LastModifiedDate, which --since and --until need"
-                raise Permanent(text, reason="bad_inventory")
+        named = _columns(manifest) if manifest.format == "CSV" else re.findall(r"\w+", manifest.columns)
+        if "key" not in named:
+            raise Permanent(f"{ref.url}: names no keys: {manifest.columns[:200]}", reason="bad_inventory")
+        if (self._plan.since or self._plan.until) and "last_modified_date" not in named:
+            text = f"{ref.url}: has no LastModifiedDate, which --since and --until need"
+            raise Permanent(text, reason="bad_inventory")
         return manifest
 
     async def _newest(self, folder: str) -> str:

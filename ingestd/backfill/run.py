@@ -103,8 +103,10 @@ def choose_source(root: Root, scheme: str, wanted: str) -> str:
 
 def narrowed(root: Root, order: Order) -> Root:
     """The configuration with that one source, without an admin port: a daemon may be listening there."""
+    # a source whose messages are events themselves reads objects here, as a listing has nothing else
+    source = root.sources[order.source].model_copy(update={"payload": "notification"})
     changes: dict[str, object] = {
-        "sources": {order.source: root.sources[order.source]},
+        "sources": {order.source: source},
         "http": HttpConfig(listen="off"),
     }
     if not order.detect:

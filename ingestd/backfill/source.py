@@ -79,6 +79,7 @@ class ListingSource(Source):
         self._page: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
         self._started = False
+        self._stopped = False
         self._ended = False
         self._failures = 0
         self._buffer: deque[tuple[str, Entry]] = deque()
@@ -102,10 +103,10 @@ class ListingSource(Source):
             self._something.clear()
             await self._keep_account()
             await self._read_ahead()
-            found = self._due(limit) or self._fresh(limit)
+            found = [] if self._stopped else self._due(limit) or self._fresh(limit)
             if found:
                 return found
-            if self._all_handed_out or (wait_secs and self._clock() >= deadline):
+            if self._stopped or self._all_handed_out or (wait_secs and self._clock() >= deadline):
                 return []
             await self._wait(deadline - self._clock() if wait_secs else LONGEST_PAUSE_SECS)
 
@@ -290,6 +291,11 @@ class ListingSource(Source):
             self._saved = position
 
     # --- the rest ---
+
+    def stop(self) -> None:
+        """See `Source`: a slow pace may have it wait for long."""
+        self._stopped = True
+        self._something.set()
 
     async def depth(self) -> int | None:
         """See `Source`: known once everything was counted."""

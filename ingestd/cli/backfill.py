@@ -204,6 +204,7 @@ def _print_end(tally: Tally, *, as_json: bool) -> None:
         "set_aside": tally.set_aside,
         "events": round(catalogue.total(catalogue.RECORDS, outcome="ok")),
         "alerts": round(catalogue.total(catalogue.ALERTS_RAISED)),
+        "failure": tally.failure,
     }
     if as_json:
         output.print_json(facts)

@@ -71,6 +71,9 @@ class Source(ABC):
     async def close(self) -> None:
         """Let go of connections and watches. Held messages are the caller's to give back before."""
 
+    def stop(self) -> None:  # noqa: B027 - most sources come back soon by themselves
+        """Nothing more is wanted: a `receive` under way may come back at once, with nothing. Idempotent."""
+
     async def depth(self) -> int | None:
         """Messages waiting, where the service can say; None otherwise."""
         return None

@@ -231,3 +231,19 @@ def test_a_mistake_is_told_at_once(
     assert ended.value.code == code
     assert text in " ".join(capsys.readouterr().err.split())
     assert [path.name for path in tmp_path.iterdir()] == ["ingestd.yml"]
+
+
+def test_a_bucket_that_is_not_there_is_told(ministack: Aws, tmp_path: Path) -> None:
+    """The end says why, and the code is 1."""
+    answer = backfill(site_of(ministack, tmp_path), "s3://no-such-bucket-of-ours/", code=1)
+    assert answer["complete"] is False
+    assert "there is no such bucket" in str(answer["failure"])
+
+
+def test_a_source_of_messages_reads_objects_here(ministack: Aws, tmp_path: Path) -> None:
+    """What a listing hands out is no log event itself."""
+    bucket = ministack.bucket()
+    wanted = fill(ministack, bucket, 2)
+    site = site_of(ministack, tmp_path, payload="message")
+    backfill(site, f"s3://{bucket}/AWSLogs/")
+    assert site.events() == wanted

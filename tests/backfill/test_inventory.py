@@ -89,7 +89,7 @@ def stored(
     manifest = {
         "sourceBucket": "src",
         "fileFormat": form,
-        "fileSchema": COLUMNS.get(form, ""),
+        "fileSchema": COLUMNS.get(form, "key"),
         "files": [{"key": "inv/data/1", "size": len(data), "MD5checksum": digest or hashlib.md5(data).hexdigest()}],
     } | changes
     store.put("dest", "inv/data/1", data)
@@ -148,6 +148,8 @@ async def test_the_newest_inventory_of_a_folder_is_taken() -> None:
         (stored("XLS", b""), "'XLS' of inventories is not known"),
         (stored("CSV", as_csv(), sourceBucket="another"), "is the inventory of another, not of src"),
         (stored("CSV", as_csv(), files="none"), "no manifest"),
+        (stored("CSV", as_csv(), fileSchema="Bucket, Size"), "names no keys"),
+        (stored("CSV", as_csv(), fileSchema="Bucket, Key, a, b, c, d, Size, ETag"), "row 1 cannot"),
         (MemoryStore(), "holds no inventory"),
     ],
 )

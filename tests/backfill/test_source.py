@@ -136,6 +136,18 @@ async def test_what_was_given_back_comes_again_when_it_is_due() -> None:
     await source.close()
 
 
+async def test_a_stop_is_heard_while_the_pace_makes_it_wait() -> None:
+    """Whoever ends the backfill does not wait for the next object."""
+    source = Bucket(3).source(objects_per_sec=0.01)
+    assert len(await source.receive(10, 0.0)) == 1
+    waiting = asyncio.create_task(source.receive(10, 0.0))
+    await asyncio.sleep(0)
+    source.stop()
+    assert await waiting == []
+    await source.close()
+    assert not source.tally.is_complete
+
+
 async def test_an_object_that_is_given_up_is_counted() -> None:
     """The reject is the caller's; the listing goes on."""
     bucket = Bucket(2)
