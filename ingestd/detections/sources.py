@@ -188,9 +188,10 @@ def _note_mocks(source: Source) -> None:
                     source.only_when_mocked.add(target)
 
 
-def magic_mock() -> Any:
-    """`unittest.mock.MagicMock`, where a rule has imported it: our own import would bring asyncio into the children."""
-    return getattr(sys.modules.get("unittest.mock"), "MagicMock", None)
+def magic_mock() -> type[Any] | None:
+    """`MagicMock`, where a rule has imported it: importing it here would bring asyncio into the children."""
+    mock: type[Any] | None = getattr(sys.modules.get("unittest.mock"), "MagicMock", None)
+    return mock
 
 
 def _note_uses(source: Source) -> None:
