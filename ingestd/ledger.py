@@ -291,6 +291,7 @@ class Ledger:
             lambda tx: batches.sweep(tx, before, SWEEP_ROWS),
             lambda tx: messages.sweep_failures(tx, before, SWEEP_ROWS),
             lambda tx: messages.sweep_finished(tx, finished_before, SWEEP_ROWS),
+            lambda tx: growing.sweep(tx, before, SWEEP_ROWS),
         ]
         swept = 0
         for step in steps:

@@ -154,3 +154,13 @@ async def test_each_source_follows_its_own(source: GrowingSource, ledger: Ledger
     await ledger.follow("other", REF, 60.0)
     clock.now += 60
     assert await source.receive(10, 0) == []
+
+
+async def test_what_nobody_takes_is_forgotten(source: GrowingSource, ledger: Ledger, clock: Clock) -> None:
+    """Its source was taken out of the configuration."""
+    await ledger.follow("entra", REF, 60.0)
+    clock.now += 3600
+    assert await ledger.sweep(7200) == 0
+    clock.now += 7200
+    assert await ledger.sweep(7200) == 1
+    assert await source.receive(10, 0) == []

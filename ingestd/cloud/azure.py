@@ -157,7 +157,10 @@ class Clients:
             return
         self._looked_at = self._clock()
         before = self._secret
-        await asyncio.to_thread(self._signed)
+        try:
+            await asyncio.to_thread(self._signed)
+        except IngestdError:
+            return  # what was refused is told by the caller; the next refusal looks again
         if self._secret != before:
             self._clients.clear()
 
@@ -251,6 +254,8 @@ def _address(account: Account, signed: _Signed, service: Service, name: str) -> 
         if name == signed.name and "blob" in signed.endpoints:
             return signed.endpoints["blob"]
         raise Permanent(f"az://{name}: the connection string is for another account", reason="unknown_account")
+    if signed.sas and name != _first_label(account.account_url or ""):
+        raise Permanent(f"az://{name}: the shared access signature is for another account", reason="unknown_account")
     if account.suffix is None:
         raise Permanent(f"az://{name}: where is this account? Name it in `blob_endpoints`", reason="unknown_account")
     return f"https://{name}.blob.{account.suffix}"

@@ -108,7 +108,8 @@ class AzureQueueSource(Source):
         self._clients = azure.Clients(config.to_account())
         self._receivers = 1
         self._pause = 0.0
-        """Until the next look at a queue that was empty."""
+        """Between the last look at a queue that was empty and the next."""
+        self._look_at = 0.0
         self._given_back_until = 0.0
         self._calls = asyncio.Semaphore(CALLS)
         self._turns: dict[str, _Turns] = {}
@@ -121,17 +122,23 @@ class AzureQueueSource(Source):
         """See `Source`. With `wait_secs` 0, what was given back a moment ago is still waited for."""
         deadline = self._clock() + wait_secs
         while True:
-            if wait_secs and self._pause:
-                await asyncio.sleep(max(0.0, min(self._pause, deadline - self._clock())))
+            if wait_secs and not await self._until_next_look(deadline):
+                return []
             if received := await self._round(limit):
-                self._pause = 0.0
+                self._pause = self._look_at = 0.0
                 return received
             self._pause = min(max(FIRST_PAUSE_SECS, 2 * self._pause), self._config.idle_poll_secs)
-            if not wait_secs and self._clock() < self._given_back_until:
+            self._look_at = self._clock() + self._pause
+            if not wait_secs:
+                if self._clock() >= self._given_back_until:
+                    return []
                 await asyncio.sleep(FIRST_PAUSE_SECS)
-            elif self._clock() + self._pause >= deadline:
-                await asyncio.sleep(max(0.0, deadline - self._clock()))
-                return []
+
+    async def _until_next_look(self, deadline: float) -> bool:
+        """Wait until it is time to look at the queue; False when the deadline is before that."""
+        now = self._clock()
+        await asyncio.sleep(max(0.0, min(self._look_at, deadline) - now))
+        return self._look_at <= deadline
 
     async def _round(self, limit: int) -> list[Delivery]:
         """Receive by several calls at once, as many as came back full lately."""

@@ -83,3 +83,13 @@ def looked(tx: Transaction, source: str, url: str, now: float) -> None:
 def drop(tx: Transaction, source: str, url: str) -> None:
     """Follow it no more. Idempotent."""
     tx.execute("DELETE FROM growing WHERE source = :source AND url = :url", {"source": source, "url": url})
+
+
+def sweep(tx: Transaction, before: float, limit: int) -> int:
+    """Drop up to `limit` objects that were due before that moment and nobody took: their source is gone; how many."""
+    rows = tx.execute(
+        "DELETE FROM growing WHERE (source, url) IN"
+        " (SELECT source, url FROM growing WHERE due_at < :before LIMIT :limit) RETURNING url",
+        {"before": before, "limit": limit},
+    )
+    return len(rows)

@@ -139,9 +139,9 @@ async def test_an_account_without_credentials_is_not_asked(azure: Azure, store: 
 @pytest.mark.parametrize(
     ("account_url", "expected"),
     [
-        ("https://q.queue.core.windows.net", "https://logs.blob.core.windows.net/"),
-        ("https://q.queue.core.usgovcloudapi.net/", "https://logs.blob.core.usgovcloudapi.net/"),
-        ("https://q.queue.core.chinacloudapi.cn", "https://logs.blob.core.chinacloudapi.cn/"),
+        ("https://logs.queue.core.windows.net", "https://logs.blob.core.windows.net/"),
+        ("https://logs.queue.core.usgovcloudapi.net/", "https://logs.blob.core.usgovcloudapi.net/"),
+        ("https://logs.queue.core.chinacloudapi.cn", "https://logs.blob.core.chinacloudapi.cn/"),
     ],
 )
 async def test_accounts_are_looked_for_in_the_queues_own_cloud(account_url: str, expected: str) -> None:

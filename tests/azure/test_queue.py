@@ -100,12 +100,11 @@ async def test_many_messages_are_received_by_several_calls_at_once(azure: Azure,
 async def test_an_empty_queue_is_looked_at_less_and_less(azure: Azure, proxy: Proxy, made: Made) -> None:
     """Each look is paid for; a message that comes makes the looks frequent again."""
     queue = azure.queue()
-    source = made.source(queue, proxy, idle_poll_secs=0.4)
-    for _ in range(4):
-        assert await source.receive(10, 0.5) == []
-    looks = len(operations(proxy, "receive"))
-    assert looks <= 8
-    assert source._pause == 0.4
+    source = made.source(queue, proxy, idle_poll_secs=0.8)
+    for _ in range(20):
+        assert await source.receive(10, 0.1) == []
+    assert len(operations(proxy, "receive")) <= 5  # after 0, 0.1, 0.3, 0.7, 1.5 s
+    assert source._pause == 0.8
     azure.send(queue, "a")
     assert len(await source.receive(10, 5)) == 1
     assert source._pause == 0

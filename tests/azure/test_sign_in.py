@@ -113,6 +113,8 @@ async def test_a_shared_access_signature_reads_every_account_it_is_for(azure: Az
     with pytest.raises(Permanent) as caught:
         await store.open(ObjectRef(store="az", bucket=NAME, key=f"{container}/b.json"))
     assert "sig=" not in str(caught.value)
+    with pytest.raises(Permanent, match="is for another account"):
+        await store.open(ObjectRef(store="az", bucket="evil", key=f"{container}/a.json"))
     assert [entry.ref.key async for entry in store.list_objects(NAME, f"{container}/")] == [f"{container}/a.json"]
     await store.close()
 
