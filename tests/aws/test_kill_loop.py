@@ -11,7 +11,9 @@ from tests.aws.servers import Aws
 
 
 @pytest.mark.parametrize(
-    "figures", [Figures(objects=60, kills=2), pytest.param(Figures(), marks=pytest.mark.slow)], ids=["small", "full"]
+    "figures",
+    [Figures(objects=60, kills=2, daemons=2), pytest.param(Figures(), marks=pytest.mark.slow)],
+    ids=["small", "full"],
 )
 def test_daemons_that_are_killed_lose_and_double_nothing(ministack: Aws, tmp_path: Path, figures: Figures) -> None:
     """Each object is told of twice, and messages come back while they are still worked on."""
