@@ -24,6 +24,10 @@ class Field(NamedTuple):
     the data model's method has to be run to know."""
 
 
+class Undecided(Exception):
+    """Evaluating would take too long."""
+
+
 VALUE = "_value_"
 """Name of the field's value in an expression."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import Any, NamedTuple
 
-from ingestd.detections.expressions import Expression
+from ingestd.detections.expressions import Expression, Undecided
 
 
 class Asks(IntFlag):
@@ -68,6 +68,8 @@ def answer(expression: Expression, value: Any) -> int:
         result = expression.evaluate(value)
         if result:
             return _TRUTHY
+    except Undecided:
+        return UNKNOWN
     except Exception:  # noqa: BLE001 - then the rule would raise it, so it has to run
         return _RAISES
     return _FALSE if result is False else _FALSY_NOT_FALSE

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ingestd.detections.expressions import VALUE, Expression, Field, call
-from ingestd.detections.sources import Source, Sources, is_builtin, magic_mock, stands_for
+from ingestd.detections.patterns import METHODS, asking, is_quick
+from ingestd.detections.sources import Source, Sources, is_builtin, is_mock, stands_for
 from ingestd.detections.wellknown import is_deep_get
 
 _PURE_BUILTINS = {
@@ -202,6 +204,9 @@ class Rewriter:
                 if self._is_plain and method != "get":
                     raise Unknown
                 return self._fetch(method, node)
+            asking = self._pattern(node.func.value, method, node)
+            if asking is not None:
+                return asking
             chain = self._chain(node)
             if chain is not None:
                 return chain
@@ -224,6 +229,22 @@ class Rewriter:
             if not node.args and node.func.id not in self.bindings:
                 return self._written_out(node.func.id)
         raise Unknown
+
+    def _pattern(self, holder: ast.expr, method: str, node: ast.Call) -> ast.expr | None:
+        """`PATTERN.search(x)` or `re.search("…", x)`, if it cannot take long."""
+        if method not in METHODS or node.keywords or not isinstance(holder, ast.Name) or holder.id in self.bindings:
+            return None
+        pattern: Any = None
+        if stands_for(self.source, holder.id, re) and len(node.args) == 2:
+            text = Rewriter(self.sources, self.source, self.bindings).rewrite(node.args[0])
+            wanted = text.evaluate(None) if text.is_constant else None
+            pattern = _compiled(wanted) if isinstance(wanted, str) else None
+        elif len(node.args) == 1:
+            constant = self.sources.constant(self.source, holder.id)
+            pattern = constant[0] if constant is not None else None
+        if not isinstance(pattern, re.Pattern) or not is_quick(pattern):
+            return None
+        return ast.Call(self._constant(asking(pattern, method)), [self._node(node.args[-1])], [])
 
     def _written_out(self, name: str) -> ast.expr:
         """The value of a function that does nothing but return a constant."""
@@ -255,6 +276,8 @@ class Rewriter:
         if name not in _PURE_BUILTINS or name in self.bindings or not is_builtin(self.source, name):
             raise Unknown
         if name == "isinstance":
+            if len(arguments) != 2:
+                raise Unknown  # it fails, when it runs
             value, types = arguments
             mocked = self._is_mocked(value, types)
             if mocked is not None:
@@ -269,9 +292,8 @@ class Rewriter:
                 names = self.source.module.__dict__
                 if name in self.bindings or name in self.local or not self.source.is_bound_once(name):
                     return None
-                mock = magic_mock()
-                if mock and names.get(kind) is mock and self.source.is_bound_once(kind) and name in names:
-                    return isinstance(names[name], mock)
+                if self.source.is_bound_once(kind) and name in names:
+                    return is_mock(names[name], names.get(kind))
         return None
 
     def _types(self, node: ast.expr) -> ast.expr:
@@ -346,6 +368,13 @@ class Rewriter:
         finally:
             self.local.discard(loop.target.id)
         return type(node)(element, [ast.comprehension(loop.target, over, tests, 0)])
+
+
+def _compiled(pattern: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(pattern)
+    except re.error:
+        return None
 
 
 def _is_empty(node: ast.expr) -> bool:

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
-_SCALARS = (str, bytes, int, float, bool, type(None))
+_SCALARS = (str, bytes, int, float, bool, type(None), re.Pattern)
 _READING_METHODS = frozenset({"get", "items", "keys", "values", "copy", "index", "count", "union", "intersection"})
 _READING_BUILTINS = frozenset(
-    {"len", "any", "all", "set", "frozenset", "tuple", "list", "sorted", "min", "max", "sum"}
+    {"len", "any", "all", "isinstance", "set", "frozenset", "tuple", "list", "sorted", "min", "max", "sum"}
 )
 _REACHING_EVERYTHING = frozenset({"exec", "eval", "setattr", "delattr", "globals", "vars", "__import__", "importlib"})
 _MAX_CONSTANT = 10_000
@@ -183,15 +184,16 @@ def _note_mocks(source: Source) -> None:
                 body=[ast.Assign(targets=[ast.Name(id=assigned) as target])],
                 orelse=[],
             ) if assigned == name and "isinstance" not in source.module.__dict__:
-                value, mock = source.module.__dict__.get(name), magic_mock()
-                if mock and source.module.__dict__.get(kind) is mock and not isinstance(value, mock):
+                names = source.module.__dict__
+                if is_mock(names.get(name), names.get(kind)) is False:
                     source.only_when_mocked.add(target)
 
 
-def magic_mock() -> type[Any] | None:
-    """`MagicMock`, where a rule has imported it: importing it here would bring asyncio into the children."""
-    mock: type[Any] | None = getattr(sys.modules.get("unittest.mock"), "MagicMock", None)
-    return mock
+def is_mock(value: Any, kind: Any) -> bool | None:
+    """Whether `value` is a mock, if `kind` is `MagicMock`. That is known where a rule has imported it: importing it
+    here would bring asyncio into the children."""
+    mock: Any = getattr(sys.modules.get("unittest.mock"), "MagicMock", None)
+    return isinstance(value, mock) if mock is not None and kind is mock else None
 
 
 def _note_uses(source: Source) -> None:
@@ -255,7 +257,8 @@ def _only_reads(node: ast.Name, parent: ast.AST, grandparent: ast.AST) -> bool:
             is_called = isinstance(grandparent, ast.Call) and grandparent.func is parent
             return attribute in _READING_METHODS and is_called
         case ast.Call(func=ast.Name(id=name) as function):
-            return node is not function and name in _READING_BUILTINS
+            # No container can be called: that fails, and changes nothing.
+            return node is function or name in _READING_BUILTINS
         case ast.UnaryOp():
             return True
         case ast.If() | ast.IfExp():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import pytest
 
 from ingestd.detections import Engine, Watch, looks, routing
 from ingestd.detections.event import PantherEvent
+from ingestd.detections.patterns import is_quick
 from tests.detections.conftest import Fork
 
 Json = dict[str, Any]
@@ -29,7 +31,7 @@ HELPERS = """
             return default
         return end
 """
-PREAMBLE = """
+PREAMBLE = r"""
 import re
 from fnmatch import fnmatch
 from ipaddress import ip_address
@@ -37,6 +39,7 @@ from unittest.mock import MagicMock
 import my_helpers
 from my_helpers import deep_get, success, regions
 ALLOWED = ("iam", "sts")
+CREATES = re.compile(r"^Cre\w+$")
 NAMES = {"Create", "Delete"}
 PREFIXES = ("Put", "Get")
 CHANGING = ["x"]
@@ -86,6 +89,8 @@ GUARDED = {
     "base helper": "return deep_get(event, 'user', 'type', default='') == 'Root'",
     "known answer": "return event.udm('known') == 'failed'",
     "patterns": "return fnmatch(event.get('name', ''), 'Create*') and event.get('source') == 'iam'",
+    "pattern": "return bool(CREATES.search(event.get('name', '')))",
+    "written pattern": "return re.match('Cre[a-z]+$', event.get('name', '')) is not None",
     "mocked": "global ALLOWED\n    if isinstance(ALLOWED, MagicMock):\n        ALLOWED = ALLOWED()\n"
     "    return event.get('source') in ALLOWED",
     "present": "return 'name' in event and event['name'] == 'Create'",
@@ -149,6 +154,33 @@ def test_rules_that_always_run(fork: Fork, name: str) -> None:
     """Effects, state, loops, regular expressions and wrong types: the rule runs."""
     build(fork, {name: UNGUARDED[name]})
     assert candidates(fork.engine(), QUIET) == {name}
+
+
+@pytest.mark.parametrize(
+    ("text", "quick"),
+    [
+        (r"^arn:.+/i-[0-9a-f]+$", True),
+        (r"(?:a|b)c{2,3}\.", True),
+        (r"[]*+(]x+", True),
+        (r"(a+)+$", False),
+        (r"(?:ab)*", False),
+        (r"a*b*c*", False),
+        (r"(a)\1", False),
+        (r"(?=a)b", False),
+        (r"(?P<n>a)", False),
+        (r"(?i:a)", False),
+        (r"(?:a|b){3}", False),
+    ],
+)
+def test_patterns_that_cannot_take_long(text: str, quick: bool) -> None:
+    """Few repeats of single characters; groups that repeat may take for ever."""
+    assert is_quick(re.compile(text)) is quick
+
+
+def test_long_texts_are_left_to_the_rule(fork: Fork) -> None:
+    """What a pattern says of them is not asked for in advance."""
+    build(fork, {"pattern": GUARDED["pattern"]})
+    assert candidates(fork.engine(), {"name": "x" * 300}) == {"pattern"}
 
 
 def test_one_changed_constant_unguards_its_readers_only(fork: Fork) -> None:

@@ -1,0 +1,53 @@
+"""Regular expressions that can be asked outside of a rule's time: those that cannot take long on a short text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+from ingestd.detections.expressions import Undecided
+
+METHODS: Final = frozenset({"search", "match", "fullmatch"})
+_MAX_TEXT: Final = 256
+_MAX_REPEATS: Final = 2
+_PIECE: Final = re.compile(
+    r"(?P<escape>\\.)|(?P<class>\[\^?\]?(?:\\.|[^\]\\])*\])|(?P<open>\((?:\?:)?)|(?P<close>\))"
+    r"|(?P<repeat>[*+]|\{\d*,\d*\}|\{\d+\})|(?P<other>.)",
+    re.DOTALL,
+)
+
+
+def is_quick(pattern: re.Pattern[Any]) -> bool:
+    """Whether it repeats single characters only, no more than twice in all, and looks nowhere but at the text ahead:
+    then the time is at most in proportion to the third power of the text's length."""
+    if not isinstance(pattern.pattern, str) or pattern.flags & re.VERBOSE:
+        return False
+    repeats, before = 0, ""
+    for piece in _PIECE.finditer(pattern.pattern):
+        kind = str(piece.lastgroup)
+        text = piece[0]
+        if kind == "repeat":
+            repeats += 1
+            if before in {"close", ""}:
+                return False  # of a group
+        elif text == "?" and before == "open":
+            return False  # looks ahead or behind, or names a group
+        elif kind == "escape" and text[1].isdigit():
+            return False  # what a group has matched
+        before = kind
+    return repeats <= _MAX_REPEATS
+
+
+@cache
+def asking(pattern: re.Pattern[Any], method: str) -> Callable[[Any], Any]:
+    """The pattern's method, for short texts: `Undecided` for others. Raises what the method raises."""
+    ask = getattr(pattern, method)
+
+    def asked(text: Any) -> Any:
+        if isinstance(text, str) and len(text) > _MAX_TEXT:
+            raise Undecided
+        return ask(text)
+
+    return asked
