@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from ingestd.cloud import aws_secrets
+from ingestd.config.models import RuleSecretsConfig
 from ingestd.config.secrets import Secret
 from ingestd.errors import ConfigError, Retryable
+from ingestd.rule_calls import RuleSecrets
 from tests.aws.servers import REGION, Aws
 
 
@@ -49,6 +51,17 @@ def test_a_rotated_secret_is_read_anew(server: Aws) -> None:
     assert secret.resolve() == "before"
     manager.put_secret_value(SecretId="ingestd/rotated", SecretString="after")
     assert secret.resolve() == "after"
+
+
+async def test_a_rule_gets_what_lies_under_the_granted_prefix(server: Aws) -> None:
+    """By the name that it has in Secrets Manager; what is not there, and what is not granted, is refused."""
+    manager = server.client("secretsmanager")
+    manager.create_secret(Name="panther-analysis/key", SecretString="the-key-of-rules")
+    manager.create_secret(Name="payroll/key", SecretString="the-key-of-others")
+    secrets = RuleSecrets(RuleSecretsConfig(manager="aws"))
+    assert (await secrets.get("R", "panther-analysis/key")).value == "the-key-of-rules"
+    assert (await secrets.get("R", "panther-analysis/absent")).refused == "not_found"
+    assert (await secrets.get("R", "payroll/key")).refused == "not_granted"
 
 
 def test_a_parameter_is_decrypted(server: Aws) -> None:
