@@ -62,4 +62,4 @@ def install() -> None:
         sys.meta_path.insert(0, _Door())
         for public, ours in WHEN_IMPORTED.items():
             if sys.modules.get(public) is not sys.modules.get(ours):
-                del sys.modules[public]  # imported before: from here on, by those who import it again, it is ours
+                sys.modules.pop(public, None)  # imported before: who imports it again from here on gets ours
