@@ -229,9 +229,7 @@ class Traffic:
 
 
 _QUIET_NAMES = [
-    found
-    for found in NAMES
-    if found[2] and found[0] in {"s3", "ec2", "sts", "kms", "logs", "sqs", "dynamodb", "lambda"}
+    found for found in NAMES if found[2] and found[0] in {"s3", "kms", "logs", "sqs", "dynamodb", "lambda"}
 ]
 
 
