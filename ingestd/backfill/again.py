@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 
-from ingestd.errors import Permanent
 from ingestd.model import Check, Identity, ObjectRef
 from ingestd.stores.base import ListedObject, OpenObject, Store
 
@@ -27,8 +26,6 @@ class Again(Store):
     """A store whose objects are others than when they were read first."""
 
     def __init__(self, store: Store, repetition: str) -> None:
-        if store.objects_grow and not store.follows:
-            raise Permanent(f"{store.name}: objects that grow cannot be read again", reason="unsupported")
         self.name = store.name
         self._store = store
         self._suffix = f"@{repetition}"

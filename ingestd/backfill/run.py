@@ -56,7 +56,7 @@ def run(file: Path, order: Order, tally: Tally) -> int:
             listing_of(store, order.plan),
             state,
             listing_id=order.listing_id,
-            identify=store.listed_identity if not store.objects_grow else lambda _: None,
+            identify=store.listed_identity,
             tally=tally,
             objects_per_sec=order.objects_per_sec,
             bytes_per_sec=order.bytes_per_sec,
