@@ -55,7 +55,11 @@ def _same_address(root: Root) -> Iterator[Finding]:
 
 
 def _paths(root: Root) -> Iterator[Finding]:
-    for section, paths in (("schemas", root.schemas.paths), ("detections", root.detections.paths)):
+    for section, paths in (
+        ("schemas", root.schemas.paths),
+        ("detections", root.detections.paths),
+        ("enrichment", root.enrichment.paths),
+    ):
         for index, path in enumerate(paths):
             if not path.exists():
                 yield (
@@ -100,6 +104,8 @@ def _log_types(root: Root, known: Collection[str]) -> Iterator[Finding]:
     for name, source in root.sources.items():
         for index, route in enumerate(source.routes):
             yield from _unknown(route.log_types, known, ("sources", name, "routes", index, "log_types"))
+    routes = [route for source in root.sources.values() for route in source.routes]
+    known = {*known, *(name for route in routes for name in route.resource_types)}  # alerts of policies carry these
     for name, destination in root.destinations.items():
         yield from _unknown(destination.log_types, known, ("destinations", name, "log_types"))
 

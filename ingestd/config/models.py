@@ -114,12 +114,6 @@ class RouteConfig(Model):
     keep_unknown: bool | None = None
     """Whether fields that no schema declares stay in the event. Not set: as the schema says."""
 
-    @model_validator(mode="after")
-    def _of_one_kind(self) -> RouteConfig:
-        if self.log_types and self.resource_types:
-            raise ValueError("records are either logs or resources: set log_types or resource_types, not both")
-        return self
-
     def to_route(self, filters: FiltersConfig | None = None) -> model.Route:
         """The same as the noun that crosses the process boundary, with the source's own `filters`."""
         return model.Route(

@@ -84,6 +84,7 @@ def test_load_raises_all_problems(write: Write) -> None:
         ("sources: {'../x': {type: memory}}", "sources.../x", "a name is letters"),
         (INBOX + "include: [missing.yml]", "", "No such file"),
         (INBOX + "http: {listen: '0.0.0.0:1', admin: true}", "http.admin", "need a token"),
+        (INBOX + "enrichment: {paths: [nowhere]}", "enrichment.paths[0]", "does not exist"),
         (INBOX + "detections: {enable: [A], disable: [A]}", "detections.enable[0]", "also in `disable`"),
         (
             INBOX + "detections: {overrides: {A: {destinations: [soc]}}}",
@@ -112,6 +113,17 @@ def test_one_mistake(examined: Examine, text: str, path: str, says: str) -> None
     (problem,) = examined(text).problems
     assert problem.path == path
     assert says in problem.message
+
+
+def test_a_destination_may_name_resource_types(write: Write) -> None:
+    """Those of a route, beside log types: alerts of policies carry them."""
+    text = """\
+        sources: {a: {type: memory, routes: [{resource_types: [AWS.S3.Bucket]}]}}
+        destinations: {soc: {type: file, path: a.jsonl, log_types: [AWS.S3.Bucket, Known, AWS.S3.Buckets]}}
+        """
+    (problem,) = examine(write(text), log_types=lambda _: {"Known"}).problems
+    assert problem.path == "destinations.soc.log_types[2]"
+    assert "'AWS.S3.Buckets'" in problem.message
 
 
 def test_numbers_and_booleans_stay_text_where_text_is_wanted(examined: Examine) -> None:

@@ -54,12 +54,6 @@ def test_routes_become_nouns() -> None:
     assert route.to_route() == Route(prefix="a/", log_types=("X",), exclude=("*.md",), framing=Framing(name="lines"))
 
 
-def test_a_route_is_for_logs_or_for_resources() -> None:
-    """Both at once would leave open what a record is."""
-    with pytest.raises(ValidationError, match="not both"):
-        RouteConfig.model_validate({"log_types": ["A"], "resource_types": ["B"]})
-
-
 def test_a_framing_that_does_not_exist_is_a_mistake() -> None:
     """The message names those that do."""
     with pytest.raises(ValidationError, match="'jsonl' is no framing; there are auto, avro, parquet"):
