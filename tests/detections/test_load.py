@@ -198,7 +198,7 @@ def test_names_in_the_configuration_that_name_nothing(fork: Fork) -> None:
 def test_a_filter_of_the_configuration_that_cannot_be_understood(fork: Fork) -> None:
     """It is the configuration's mistake, not the rule's."""
     fork.rule("My.Rule", YES)
-    conditions = ({"All": []}, {"KeyPath": "a", "Condition": "Equal", "Value": 1})
+    conditions: tuple[dict[str, Any], ...] = ({"All": []}, {"KeyPath": "a", "Condition": "Equal", "Value": 1})
     found = problems(fork, overrides={"My.Rule": Override(filter=conditions)})
     assert found == ["detections.overrides.My.Rule.filter[1]: unknown Condition 'Equal', did you mean 'Equals'?"]
 

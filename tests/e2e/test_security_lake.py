@@ -90,13 +90,15 @@ def test_parquet_of_security_lake_becomes_events_and_alerts(place: Path) -> None
         cwd=place, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    events = duckdb.sql(
+    events = duckdb.execute(
         f"select count(*), count(distinct p_row_id), min(p_event_time AT TIME ZONE 'UTC')::text, "
         "any_value(p_any_ip_addresses), "
         f"any_value(api.operation) from read_parquet('{place}/lake/events/**/*.parquet')"
     ).fetchall()
     assert events == [(3000, 3000, "2024-05-01 10:00:00", ["198.51.100.70"], "GetObject")]
-    rejects = duckdb.sql(f"select reason, ordinal from read_parquet('{place}/lake/rejects/**/*.parquet')").fetchall()
+    rejects = duckdb.execute(
+        f"select reason, ordinal from read_parquet('{place}/lake/rejects/**/*.parquet')"
+    ).fetchall()
     assert rejects == [("truncated", 0)]
     (alert,) = map(json.loads, (place / "alerts.jsonl").read_text().splitlines())
     assert alert["title"] == "ada in blue"
