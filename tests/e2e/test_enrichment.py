@@ -11,6 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
+
 from ingestd import assembly
 from ingestd.daemon import Daemon
 from tests.e2e.place import Place, event
@@ -113,3 +117,34 @@ async def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen within a minute"
         await asyncio.sleep(0.02)
+
+
+@pytest.mark.skipif("INGESTD_CORPUS" not in os.environ, reason="INGESTD_CORPUS names no checkout of a public corpus")
+def test_the_tables_of_the_public_corpus_are_live(tmp_path: Path) -> None:
+    """Each enabled one that is a file, under its published name; a rule's title tells where an address is."""
+    place = Place(tmp_path)
+    lookups = tmp_path / "lookups"
+    lookups.mkdir()
+    (lookups / "tor_exit_nodes.csv").write_text("ip\n203.0.113.7\n")
+    (lookups / "misp.jsonl").write_text('{"cidr": "203.0.113.0/24"}\n')
+    (lookups / "traildiscover.jsonl").write_text('{"eventName": "ConsoleLogin"}\n')
+    entries: dict[str, dict[str, Any]] = {
+        "location": {"city": "Berlin", "country": "DE", "region": "Berlin"},
+        "asn": {"asn": "AS1", "domain": "x.example"},
+        "privacy": {"tor": True},
+    }
+    for name, entry in entries.items():
+        writer = MMDBWriter(ip_version=6, ipv4_compatible=True)
+        writer.insert_network(IPSet(["203.0.113.0/24"]), entry)
+        writer.to_db_file(str(lookups / f"{name}.mmdb"))
+    place.config["detections"]["paths"] = [os.environ["INGESTD_CORPUS"]]
+    place.config["enrichment"] = {"paths": [str(lookups)]}
+    root = {"userIdentity": {"type": "Root"}, "responseElements": {"ConsoleLogin": "Success"}}
+    place.drop("some.log", [event("ConsoleLogin", eventSource="signin.amazonaws.com", **root)])
+    place.run()
+    assert '"lookup_tables": 6' in place.log
+    (row,) = place.rows("events", "p_enrichment")
+    wanted = {"ipinfo_asn", "ipinfo_location", "ipinfo_privacy", "tor_exit_nodes", "TrailDiscover"}
+    assert set(json.loads(str(row[0]))) == wanted
+    titles = {alert["detection_id"]: alert["title"] for alert in place.alerts()}
+    assert "(203.0.113.7 in Berlin, Berlin in DE)" in titles["AWS.Console.RootLogin"]
