@@ -112,9 +112,9 @@ async def front(ministack: Aws, key: rsa.RSAPrivateKey) -> AsyncIterator[str]:
     await runner.cleanup()
 
 
-def site_of(aws: Aws, folder: Path, endpoint: str, *, verify: bool = True) -> Site:
+def site_of(aws: Aws, folder: Path, endpoint: str, *, verify: bool = True, lease_secs: int = 60) -> Site:
     """A configuration that verifies digests and writes alerts into a file."""
-    site = Site(folder / "site", aws, aws.queue(), aws.queue(), endpoint=endpoint)
+    site = Site(folder / "site", aws, aws.queue(), aws.queue(), endpoint=endpoint, lease_secs=lease_secs)
     file = site.folder / "ingestd.yml"
     text = file.read_text().replace("    routes:", f"    verify_digests: {str(verify).lower()}\n    routes:")
     text = text.replace("format: json}", "format: json, fold_secs: 0}")
@@ -246,3 +246,17 @@ async def test_a_chain_that_is_broken_is_told(front: str, trail: Trail, tmp_path
         trail.aws.send(site.queue, json.dumps({"objects": [{"store": "s3", "bucket": trail.bucket, "key": key}]}))
     await asyncio.to_thread(site.drain)
     assert site.rejects() == Counter(["digest_missing", "digest_changed"])
+
+
+@pytest.mark.parametrize("failpoint", ["alerts.after_transaction", "lake.before_commit", "lake.after_commit"])
+async def test_a_daemon_that_dies_over_a_finding_tells_it_once(
+    front: str, trail: Trail, tmp_path: Path, failpoint: str
+) -> None:
+    """One reject and one alert, whatever step it died at."""
+    site = site_of(trail.aws, tmp_path, front, lease_secs=2)
+    key = trail.digest(signed=False)
+    trail.aws.send(site.queue, json.dumps({"objects": [{"store": "s3", "bucket": trail.bucket, "key": key}]}))
+    assert await asyncio.to_thread(site.run, failpoint=failpoint) == -9
+    await asyncio.to_thread(site.drain_until_all_gone, 5)
+    assert site.rejects() == Counter(["digest_unsigned"])
+    assert len(alerts(site)) == 1

@@ -12,6 +12,7 @@ from ingestd.backfill.pace import Pace
 from ingestd.backfill.plan import Plan, place
 from ingestd.backfill.source import ListingSource
 from ingestd.backfill.tally import Tally
+from ingestd.cli.backfill_bar import facts
 from ingestd.errors import AttemptFailed, Permanent, Retryable
 from ingestd.model import Delivery, Identity, ObjectRef
 from ingestd.state import objects
@@ -268,6 +269,20 @@ async def test_the_rest_is_known_once_counted() -> None:
         tally.finished(size)
     assert tally.waiting == 5
     assert tally.seconds_left == pytest.approx(35.0)  # by bytes: 10 of 45 in ten seconds
+
+
+def test_the_bar_says_what_is_known_by_then() -> None:
+    """First only what was listed, then the total, and in the end how long the rest takes."""
+    now = [0.0]
+    tally = Tally(clock=lambda: now[0])
+    tally.total_objects = 2
+    assert facts(tally) == "0 bytes, 2 listed so far"
+    tally.total_objects, tally.total_bytes, tally.is_counted = 4, 4_000, True
+    tally.known(1_000)
+    tally.finished(1_000)
+    tally.set_aside = 1
+    now[0] = 60.0
+    assert facts(tally) == "2.0 kB of 4.0 kB, 1 known, 1 set aside, 0:02:00 left"
 
 
 async def test_closing_ends_what_is_under_way() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,19 @@ def test_what_is_applied_is_read_by_a_daemon(ministack: Aws, tmp_path: Path) -> 
     client.delete_stack(StackName=bucket)
     client.get_waiter("stack_delete_complete").wait(StackName=bucket, WaiterConfig={"Delay": 0.5, "MaxAttempts": 120})
     assert ministack.client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == 2
+
+
+def test_the_role_may_do_what_the_documentation_says_and_no_more() -> None:
+    """The same in the template, in the Terraform module, and in the table of permissions."""
+    root = TEMPLATE.parents[2]
+    role = TEMPLATE.read_text().partition("  Role:\n")[2].partition("  # --- alarms")[0]
+    module = (root / "deploy/terraform/aws/role.tf").read_text()
+    table = (root / "docs/aws.md").read_text().partition("## Permissions")[2].partition("\n\nErrors")[0]
+    action = re.compile(r"\b(?:sqs|s3|kms|cloudtrail):[A-Z]\w+")
+    made = set(action.findall(role))
+    assert made == set(action.findall(module))
+    assert made == set(action.findall(table))
+    assert not re.search(r"\b(?:sqs|s3|kms|sns|iam):\*", role + module)
 
 
 # --- for a bucket that is there, a function of the stack adds the notification --------------------------------
