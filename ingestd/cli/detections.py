@@ -51,8 +51,9 @@ def show_history(
 ) -> None:
     """What was enabled at any time, since when, and who changed it.
 
-    Noted whenever the daemon loads detections. A version is the digest of a detection's files and overrides; commit
-    and author are those of the last change of its files, where they lie in a git repository. Times are UTC.
+    Noted whenever the daemon loads detections. A version is the digest of a detection's files, the helpers that they
+    import, and overrides; commit and author are those of the last change of its own files, where they lie in a git
+    repository. Times are UTC.
     """
     from ingestd.config.load import load
 

@@ -25,6 +25,7 @@ from ingestd.detections.provenance import Change, last_changes, latest
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.spec import KINDS, Detection
 from ingestd.detections.testformat import check_tests
+from ingestd.detections.versions import HelperDigests
 from ingestd.errors import ConfigError, Problem
 from ingestd.model import LoadedDetection
 
@@ -167,6 +168,7 @@ class _Load:
         compat.install()
         self.helpers = Helpers(self._helper_files(by_id.values()))
         self.helpers.install()
+        self.helper_digests = HelperDigests(self.helpers.files)
         if options.include_disabled:
             self._load_all_helpers()
         self._packs(by_id)
@@ -277,7 +279,13 @@ class _Load:
             code = self._existing_code(item)
         override = self._override(item.id)
         detection = spec.build(
-            item, code, self._enabled(item, override), override, options.keep_tests, self.problems.append
+            item,
+            code,
+            self._enabled(item, override),
+            override,
+            options.keep_tests,
+            self.problems.append,
+            self.helper_digests.of,
         )
         change = latest(self.changes, (item.file, item.base.file if item.base else None, code))
         if change is not None:

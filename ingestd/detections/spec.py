@@ -59,7 +59,7 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     """Of a policy: ids of resources, or patterns with `*`, that violate it without an alert."""
     tests: tuple[Any, ...] = ()
     version: str = ""
-    """Digest of its files and overrides: 16 hex digits."""
+    """Digest of its files, the helpers that they import, and overrides: 16 hex digits."""
     commit: str = ""
     """Of the last change of its files, where they lie in a git repository and that was asked for."""
     author: str = ""
@@ -83,8 +83,10 @@ def build(
     override: Override,
     keep_tests: bool,
     report: Callable[[Problem], None],
+    helpers: Callable[[bytes], bytes] = lambda _code: b"",
 ) -> Detection:
-    """The detection that `item` describes. What is wrong is reported and replaced by a default."""
+    """The detection that `item` describes. What is wrong is reported and replaced by a default. `helpers` makes a
+    digest of the helpers that code imports."""
     data = item.data
     severity = override.severity or _severity(item, report)
     destinations = override.destinations
@@ -116,7 +118,7 @@ def build(
         body={key: data[key] for key in _BODY_KEYS if data.get(key) is not None},
         suppressions=_texts(data.get("Suppressions")),
         tests=tuple(data.get("Tests") or ()) if keep_tests else (),
-        version=_digest(item, code, override),
+        version=_digest(item, code, override, helpers),
     )
 
 
@@ -161,10 +163,11 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, str | int | float) else brief(value)
 
 
-def _digest(item: Item, code: Path | None, override: Override) -> str:
+def _digest(item: Item, code: Path | None, override: Override, helpers: Callable[[bytes], bytes]) -> str:
     digest = hashlib.blake2b(item.text + (item.base.text if item.base else b""), digest_size=8)
     if code is not None:
-        digest.update(b"\0" + code.read_bytes())
+        text = code.read_bytes()
+        digest.update(b"\0" + text + helpers(text))
     if override != Override():
         digest.update(b"\0" + msgspec.json.encode(override))
     return digest.hexdigest()

@@ -304,3 +304,26 @@ def test_files_that_are_not_ours_are_left_alone(fork: Fork, tmp_path: Path) -> N
     fork.write("rules/other.yml", "- a\n- b\n")
     fork.write("rules/config.yml", "name: x\n")
     assert fork.load().ids == ()
+
+
+def test_a_version_changes_with_everything_it_is_made_of(fork: Fork) -> None:
+    """The YAML, the code, a helper, a helper's helper, an override; nothing else."""
+    fork.helper("inner", "X = 1\n")
+    fork.helper("outer", "import os, inner as i\n")
+    fork.helper("idle", "X = 1\n")
+    fork.rule("A", "import outer\n" + YES)
+    fork.rule("B", YES)
+    seen = [fork.load().versions]
+    for change in (
+        lambda: fork.helper("idle", "X = 2\n"),
+        lambda: fork.helper("inner", "X = 2\n"),
+        lambda: fork.helper("outer", "from inner import X\n"),
+        lambda: fork.rule("A", "import outer\n" + YES + "# more\n"),
+        lambda: fork.rule("A", "import outer\n" + YES + "# more\n", Severity="Low"),
+    ):
+        change()
+        seen.append(fork.load().versions)
+    seen.append(fork.load(overrides={"A": Override(threshold=2)}).versions)
+    assert seen[0] == seen[1]
+    assert len({versions["A"] for versions in seen}) == 6
+    assert len({versions["B"] for versions in seen}) == 1
