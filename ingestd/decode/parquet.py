@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from ingestd.decode import parquet_index
 from ingestd.decode.block import Block, Damage, Fatal, Record
 from ingestd.decode.limits import MIB, Limits
 from ingestd.decode.rows import RowWriter
@@ -27,7 +28,7 @@ _READ_BYTES: Final = MIB
 _BATCH_ROWS: Final = 1024
 _SLICE_BYTES: Final = 4 * MIB
 """Plain size of the rows that are made at once."""
-_MOST_FOOTER: Final = 16 * MIB
+_MOST_INDEX: Final = 8 * MIB
 _MOST_COLUMNS: Final = 10_000
 
 
@@ -68,58 +69,56 @@ class ParquetFramer:
     def _rows(self) -> Iterator[Block]:
         from pyarrow import ArrowException
 
-        self._check_end()
+        rows_at_once = self._rows_at_once(self._index())
         try:
             file = self._open()
+            groups = file.num_row_groups
         except (ArrowException, OSError, ValueError, MemoryError) as error:
             raise Fatal("corrupt_parquet", f"the Parquet file has no usable index: {error}") from error
-        self._check_sizes(file)
-        for group in range(file.metadata.num_row_groups):
+        for group in range(groups):
             try:
-                yield from self._group(file, group)
+                for batch in file.iter_batches(rows_at_once, row_groups=[group], use_threads=False):
+                    yield from self._batch(batch)
             except (ArrowException, OSError, ValueError, NotImplementedError, MemoryError) as error:
                 yield self._damage("corrupt_parquet", f"row group {group} cannot be read on: {error}")
 
-    def _check_end(self) -> None:
-        """Raises Fatal when the file cannot be whole."""
+    def _index(self) -> bytes:
+        """The bytes of the index. Raises Fatal when the file cannot be whole."""
         self._file.seek(max(0, self._size - 8))
-        footer, mark = int.from_bytes(self._file.read(4), "little"), self._file.read(4)
+        size, mark = int.from_bytes(self._file.read(4), "little"), self._file.read(4)
         if mark == _ENCRYPTED:
             raise Fatal("encrypted_parquet", "the index of the Parquet file is encrypted")
         if mark != MAGIC or self._size < 12:
             raise Fatal("truncated", "the Parquet file ends before its index")
-        if footer > _MOST_FOOTER:
-            raise Fatal("corrupt_parquet", f"the index of the Parquet file has {footer} bytes")
+        if size > min(_MOST_INDEX, self._size - 12):
+            raise Fatal("corrupt_parquet", f"the index of the Parquet file has {size} bytes")
+        self._file.seek(self._size - 8 - size)
+        return self._file.read(size)
+
+    def _rows_at_once(self, index: bytes) -> int:
+        """How many rows fit a batch. Raises Fatal when the index itself says that this is a bomb."""
+        try:
+            sizes = parquet_index.sizes(index)
+        except ValueError as error:
+            raise Fatal("corrupt_parquet", f"the Parquet file has no usable index: {error}") from error
+        limits, plain = self._limits, sizes.plain_bytes + sizes.values
+        if plain > limits.max_plain_bytes or plain > max(limits.ratio_from_bytes, limits.max_ratio * self._size):
+            detail = f"{self._size} bytes stand for {plain}: more than {limits.max_ratio} to one"
+            raise Fatal("expansion_limit", detail)
+        return min(_BATCH_ROWS, max(1, _SLICE_BYTES * sizes.rows // max(1, 4 * plain)))
 
     def _open(self) -> ParquetFile:
         from pyarrow.parquet import ParquetFile
 
-        options: dict[str, Any] = {"buffer_size": _READ_BYTES, "page_checksum_verification": True}
+        # reading ahead would take threads, and whole columns into memory
+        options: dict[str, Any] = {"pre_buffer": False, "buffer_size": _READ_BYTES}
+        options["page_checksum_verification"] = True
         metadata = ParquetFile(self._file, **options).metadata
         if metadata.num_columns > _MOST_COLUMNS:
             raise ValueError(f"it has {metadata.num_columns} columns")
         columns = (metadata.schema.column(index) for index in range(metadata.num_columns))
         texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
         return ParquetFile(self._file, metadata=metadata, read_dictionary=texts, **options)
-
-    def _check_sizes(self, file: ParquetFile) -> None:
-        """Raises Fatal when the index itself says that this is a bomb."""
-        limits, metadata = self._limits, file.metadata
-        groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
-        chunks = (group.column(index) for group in groups for index in range(group.num_columns))
-        plain = sum(max(0, chunk.total_uncompressed_size) + max(0, chunk.num_values) for chunk in chunks)
-        if plain > limits.max_plain_bytes or plain > max(limits.ratio_from_bytes, limits.max_ratio * self._size):
-            detail = f"{self._size} bytes stand for {plain}: more than {limits.max_ratio} to one"
-            raise Fatal("expansion_limit", detail)
-
-    def _group(self, file: ParquetFile, group: int) -> Iterator[Block]:
-        rows = min(_BATCH_ROWS, max(1, _SLICE_BYTES * file.metadata.num_rows // max(1, 4 * self._plain_size(file))))
-        for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
-            yield from self._batch(batch)
-
-    def _plain_size(self, file: ParquetFile) -> int:
-        metadata = file.metadata
-        return sum(max(0, metadata.row_group(index).total_byte_size) for index in range(metadata.num_row_groups))
 
     def _batch(self, batch: pa.RecordBatch) -> Iterator[Block]:
         """The rows of the batch, in as many parts as their size asks for."""

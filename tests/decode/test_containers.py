@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -14,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingestd.decode import Limits
+from ingestd.decode.parquet_index import sizes
 from ingestd.model import Framing
 from tests.decode.reading import read
 
@@ -184,3 +188,40 @@ def test_a_parquet_file_in_gzip_and_one_in_a_zip_are_read() -> None:
         file.writestr("b.parquet", data)
     assert len(read(gzip.compress(data)).records) == 2
     assert len(read(archive.getvalue(), Framing(name="parquet")).records) == 4
+
+
+FLIPS = """\
+import sys
+from pathlib import Path
+from tests.decode.reading import read
+
+data = Path(sys.argv[1]).read_bytes()
+start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+for at in range(start, len(data) - 8):
+    for flip in (0x01, 0x04, 0x80, 0xFF):
+        damaged = bytearray(data)
+        damaged[at] ^= flip
+        read(bytes(damaged))
+"""
+
+
+def test_a_damaged_index_does_not_end_the_process(tmp_path: Path) -> None:
+    """The library does, when it is asked for numbers of some of them. Tried on every byte of an index."""
+    table = pa.table({"a": [1, None, 3], "l": [["x"], [], None]})
+    (tmp_path / "a.parquet").write_bytes(parquet(table, store_schema=False))
+    command = [sys.executable, "-c", FLIPS, str(tmp_path / "a.parquet")]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_an_index_that_says_more_than_there_is_costs_nothing() -> None:
+    """Sizes are read from the bytes, whatever they are."""
+    good = parquet(pa.table({"a": [1, 2, 3]}))
+    index = good[-8 - int.from_bytes(good[-8:-4], "little") : -8]
+    assert sizes(index).rows == 3
+    for end in range(len(index)):
+        with pytest.raises(ValueError, match="index"):
+            sizes(index[:end])
+    for bad in (b"\x1c" * 1000, b"\x19\xfc" + b"\xff" * 9, b"\x19\x0f"):
+        with pytest.raises(ValueError, match="index"):
+            sizes(bad)
