@@ -10,6 +10,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -115,6 +116,35 @@ EXPECTED: dict[str, tuple[int, tuple[str, ...]]] = {
 """Condition → events in the lake, each once, and reasons in the table of rejects."""
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What S3 answers about an object, for how many requests, and what has to become of it."""
+
+    fault: Refuse
+    outcome: str
+    """Reason in the table of rejects; `read` when it comes right."""
+    says: str
+    """Part of the reject's text: what to do."""
+    requests: int = 10**6
+
+
+KMS_DENIED = "User: u is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:eu-central-1:1:key/k"
+REFUSALS: dict[str, Refusal] = {
+    "403": Refusal(Refuse(403, "AccessDenied"), "forbidden", "the permission s3:GetObject is missing"),
+    "403, readers pay": Refusal(Refuse(403, "AccessDenied"), "forbidden", "`requester_pays`"),
+    "KMS denied": Refusal(Refuse(403, "AccessDenied", KMS_DENIED), "kms_forbidden", "the permission kms:Decrypt"),
+    "KMS key disabled": Refusal(
+        Refuse(400, "KMS.DisabledException", "k is disabled"), "kms_key_unusable", "k is dis"
+    ),
+    "archived": Refusal(Refuse(403, "InvalidObjectState"), "archived", "s3:RestoreObject"),
+    "wrong region": Refusal(Refuse(301, "PermanentRedirect", region="eu-west-1"), "wrong_region", "set `region`"),
+    "404": Refusal(Refuse(404, "NoSuchKey"), "not_found", "it was deleted"),
+    "no bucket": Refusal(Refuse(404, "NoSuchBucket"), "no_bucket", "there is no such bucket"),
+    "503, then well": Refusal(Refuse(503, "SlowDown"), "read", "", requests=5),
+    "500, then well": Refusal(Refuse(500), "read", "", requests=5),
+}
+
+
 def trail(event_id: str) -> bytes:
     """A CloudTrail file."""
     return gzip.compress(json.dumps({"Records": [record(event_id)]}).encode())
@@ -192,6 +222,33 @@ def _cells(aws: Aws, queue: str) -> Iterator[Cell]:
             yield Cell(aws, queue, wired if by_itself else plain, envelope, condition, by_itself)
 
 
+def _refused_folder(name: str) -> str:
+    return "AWSLogs/refused/" + name.replace(", ", "-").replace(" ", "-") + "/"
+
+
+def _refuse_objects(aws: Aws, queue: str) -> None:
+    """Put an object for each refusal, and tell of it."""
+    bucket = aws.bucket()
+    for name in REFUSALS:
+        key = f"{_refused_folder(name)}a.gz"
+        etag = str(aws.put(bucket, key, trail(key))["ETag"]).strip('"')
+        for message in _s3([Put(bucket, key, None, etag)]):
+            aws.send(queue, message)
+
+
+def _refusals() -> Callable[[Seen], Fault | None]:
+    left = {name: refusal.requests for name, refusal in REFUSALS.items()}
+
+    def fault(seen: Seen) -> Fault | None:
+        for name, refusal in REFUSALS.items():
+            if seen.operation == "s3 GET" and _refused_folder(name) in seen.path and left[name]:
+                left[name] -= 1
+                return refusal.fault
+        return _fault(seen)
+
+    return fault
+
+
 def _fault(seen: Seen) -> Fault | None:
     """What no server does: a bucket that lies elsewhere, an object that may not be read."""
     if seen.operation == "s3 GET" and "/wrong-region/" in seen.path:
@@ -210,6 +267,8 @@ class Outcome:
     reasons: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     details: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     marks: dict[tuple[str, str], str] = field(default_factory=dict)
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Refusal → what became of its object, and what was said."""
     left: tuple[int, int] = (0, 0)
     """Messages that wait, and that are held."""
     dead_letters: int = 0
@@ -230,6 +289,10 @@ class Outcome:
             fits = len(got) == len(reasons) and all(map(str.startswith, got, reasons))
             if events.total() != len(events) or len(events) != wanted or not fits:
                 found.append(f"{self.server}: {envelope}, {condition}: {dict(events)} {got}")
+        for name, refusal in REFUSALS.items():
+            outcome, said = self.refused.get(name, ("lost", ""))
+            if outcome != refusal.outcome or refusal.says not in said:
+                found.append(f"{self.server}: {name}: {outcome}: {said}")
         return found
 
     def table(self) -> str:
@@ -242,7 +305,8 @@ class Outcome:
         ]
         ended = f"left in the queue: {self.left}, dead letters: {self.dead_letters}"
         legend = "* message made by the test, ! refusal injected by the proxy"
-        return "\n".join([f"{self.server}", *lines, ended, legend])
+        refused = [f"{name:<18} {outcome:<17} {said[:110]}" for name, (outcome, said) in self.refused.items()]
+        return "\n".join([f"{self.server}", *lines, "", "refused by S3!", *refused, "", ended, legend])
 
 
 async def run(aws: Aws, folder: Path) -> Outcome:
@@ -251,8 +315,9 @@ async def run(aws: Aws, folder: Path) -> Outcome:
     cells = list(_cells(aws, queue))
     for cell in cells:
         cell.set_up()
+    _refuse_objects(aws, queue)
     async with in_front_of(aws.url) as proxy:
-        proxy.rule = _fault
+        proxy.rule = _refusals()
         site = Site(folder, aws, queue, dead_letters, endpoint=proxy.url, max_attempts=MAX_ATTEMPTS)
         await asyncio.to_thread(site.drain_until_all_gone, 3)
     outcome = Outcome(aws.name, left=aws.messages(queue), dead_letters=aws.messages(dead_letters)[0])
@@ -265,6 +330,12 @@ async def run(aws: Aws, folder: Path) -> Outcome:
         own = [row for row in rejects if cell.prefix in f"{row[1]} {row[2]} {row[3]}"]
         outcome.reasons[at] = [str(row[0]) for row in own]
         outcome.details[at] = [str(row[1]) for row in own]
+    for name in REFUSALS:
+        prefix = _refused_folder(name)
+        own = [row for row in rejects if prefix in f"{row[1]}"]
+        read = events[f"{prefix}a.gz"] == 1 and not own
+        said = re.sub(r"s3://[^:]+: ", "", str(own[0][1])) if own else ""
+        outcome.refused[name] = ("read", "") if read else (" + ".join(str(row[0]) for row in own) or "lost", said)
     return outcome
 
 
