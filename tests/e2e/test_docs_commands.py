@@ -40,6 +40,7 @@ VALUES = {
     "FILE": "samples/cloudtrail.json",
     "FILE…": "samples/cloudtrail.json",
     "PATH": "detections",
+    "LOG_TYPE": "AWS.CloudTrail",
     # listing and sampling are the same for every store: here it is the folder's
     "s3://trail/AWSLogs/": "file://inbox/",
     "s3://trail/shop/orders.json": "samples/cloudtrail.json",
