@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,6 +24,9 @@ Service = Literal["blob", "queue"]
 REFUSED_RETRY_SECS = 30.0
 """Pause after a refusal, which may pass: role assignments take effect late, and somebody may be mending them."""
 PUBLIC_SUFFIX = "core.windows.net"
+TOKEN_SCOPE = "https://storage.azure.com/.default"  # noqa: S105 - what a token is for, not a token
+CREDENTIAL_SECS = 60.0
+"""How long obstore keeps what it was given. The SDK renews tokens in time, and is asked that often."""
 RANGE_BYTES = 4 * 1024 * 1024
 """Most that one request for a blob's bytes asks for: the SDK holds an answer whole."""
 
@@ -92,7 +96,8 @@ class Clients:
         self._account = account
         self._clock = clock
         self._clients: dict[tuple[Service, str], Any] = {}
-        self._secret = ""
+        self._signed_by = _Signed()
+        """The shared secret that the clients were made with."""
         self._token: Any = None
         self._looked_at = -REFUSED_RETRY_SECS
         self._making = asyncio.Lock()
@@ -107,6 +112,21 @@ class Clients:
         we have no address or no credentials for."""
         return await self._get("blob", name)
 
+    async def blob_address(self, name: str) -> str:
+        """Where the blobs of the account of this name are. Raises like `blobs`."""
+        return _address(self._account, await asyncio.to_thread(self._signed), "blob", name)
+
+    async def credential_of_now(self) -> dict[str, Any]:
+        """How to sign in for the next few minutes, in the form of obstore."""
+        signed = await asyncio.to_thread(self._signed)
+        expires = datetime.now(UTC) + timedelta(seconds=CREDENTIAL_SECS)
+        if signed.sas:
+            return {"sas_token": signed.sas.lstrip("?"), "expires_at": expires}
+        if signed.key:
+            return {"access_key": signed.key, "expires_at": expires}
+        found = await self._credential(signed).get_token(TOKEN_SCOPE)
+        return {"token": found.token, "expires_at": min(expires, datetime.fromtimestamp(found.expires_on, UTC))}
+
     async def _get(self, service: Service, name: str) -> Any:
         found = self._clients.get((service, name))
         if found is None:
@@ -118,7 +138,7 @@ class Clients:
 
     async def _make(self, service: Service, name: str) -> Any:
         require_sdk()
-        signed = await asyncio.to_thread(self._signed)
+        signed = self._signed_by = await asyncio.to_thread(self._signed)
         address = _address(self._account, signed, service, name)
         credential = self._credential(signed)
         try:
@@ -131,11 +151,9 @@ class Clients:
         """The shared secret as it is now."""
         account = self._account
         if account.connection_string is not None:
-            self._secret = account.connection_string()
-            return _parsed(self._secret)
+            return _parsed(account.connection_string())
         if account.sas_token is not None:
-            self._secret = account.sas_token()
-            return _Signed(sas=self._secret)
+            return _Signed(sas=account.sas_token())
         return _Signed()
 
     def _credential(self, signed: _Signed) -> Any:
@@ -153,15 +171,14 @@ class Clients:
     async def refused(self) -> None:
         """The service does not take our credentials: read the secret again, at most every half minute. When it is
         another one now, new clients are made; those in use are closed at the end."""
-        if not self._secret or self._clock() - self._looked_at < REFUSED_RETRY_SECS:
+        if self._signed_by == _Signed() or self._clock() - self._looked_at < REFUSED_RETRY_SECS:
             return
         self._looked_at = self._clock()
-        before = self._secret
         try:
-            await asyncio.to_thread(self._signed)
+            now = await asyncio.to_thread(self._signed)
         except IngestdError:
             return  # what was refused is told by the caller; the next refusal looks again
-        if self._secret != before:
+        if now != self._signed_by:
             self._clients.clear()
 
     async def close(self) -> None:

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import stamina
@@ -25,8 +25,11 @@ from ingestd.errors import AttemptFailed, IngestdError, Permanent, Retryable, Su
 from ingestd.model import Check, Growth, Identity, ObjectRef
 from ingestd.stores._append_blob import Following, closes_at, goes_on_with_a_record, is_made_of_lines
 from ingestd.stores._azure_errors import READER, NothingThere, blob_failure
+from ingestd.stores._azure_fast import FastBlob, fast_reader
+from ingestd.stores._fast import require_obstore
 from ingestd.stores.base import ListedObject, OpenObject, Store
 
+Reader = Literal["sdk", "fast"]
 PIECE_BYTES = 1024 * 1024
 FIRST_BYTES = 1024 * 1024
 """Asked for when a blob is opened: the whole of most, and little enough to hold for every blob that waits."""
@@ -113,9 +116,15 @@ class AzureBlobStore(Store):
     follows = True
 
     def __init__(
-        self, account: azure.Account, following: Following | None = None, *, clock: Callable[[], float] = time.time
+        self,
+        account: azure.Account,
+        following: Following | None = None,
+        *,
+        reader: Reader = "sdk",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._clients = azure.Clients(account)
+        self._fast = fast_reader(self._clients) if reader == "fast" else None
         self._following = following or Following()
         self._clock = clock
 
@@ -124,6 +133,12 @@ class AzureBlobStore(Store):
     async def open(self, ref: ObjectRef, *, offset: int = 0) -> OpenObject:
         """See `Store`. Reasons: `not_found`, `no_container`, `forbidden`, `archived`, `customer_key`, `key_unusable`,
         `page_blob`, `unknown_account`, `rewritten`, `bad_reference`, `azure_error`."""
+        if self._fast is not None and _is_pinned(ref) and not offset:
+            container, _, name = ref.key.partition("/")
+            place = f"{ref.bucket}/{container}"
+            found = await self._fast.get(place, name, etag=ref.etag, version=None, offset=0)
+            if found is not None:
+                return FastBlob(self, ref, found)
         growth = ref.growth if ref.growth is not None and ref.growth.records is not None and not offset else None
         answer = await self._first(ref, growth.size if growth else offset)
         if not answer.is_appended:
@@ -133,6 +148,11 @@ class AzureBlobStore(Store):
         if growth is not None and not self._goes_on(ref, growth, answer):
             growth, answer = None, await self._first(ref, 0)
         return await self._open_appended(ref, answer, growth, offset)
+
+    def rest_of(self, ref: ObjectRef, etag: str, position: int, size: int) -> AsyncIterator[bytes]:
+        """The bytes from `position` on of a block blob whose etag is known."""
+        known = Answer(data=b"", size=size, etag=etag, is_appended=False, created="", modified=0.0)
+        return BlobObject(self, ref, known, position, size).chunks()
 
     async def _first(self, ref: ObjectRef, offset: int) -> Answer:
         """The first range from `offset` on, tried again a few times when it fails in passing."""
@@ -283,7 +303,14 @@ class AzureBlobStore(Store):
 
     async def close(self) -> None:
         """See `Store`."""
+        if self._fast is not None:
+            self._fast.close()
         await self._clients.close()
+
+
+def _is_pinned(ref: ObjectRef) -> bool:
+    """Whether it is a block blob whose content is known."""
+    return ref.etag is not None and ref.version is None and not ref.etag.startswith(_APPENDED)
 
 
 def _if_match(etag: str) -> dict[str, Any]:
@@ -334,11 +361,16 @@ def _failed(what: str, error: IngestdError) -> Check:
     return Check(what=what, ok=False, detail=str(error), missing_permission=READER if refused else "")
 
 
-def build(account: azure.Account, *, following: Mapping[str, float] | None = None) -> AzureBlobStore:
-    """The store of Azure's blobs, as seen by this account; `following` has the fields of `Following`. Raises
-    `ConfigError` without the SDK."""
+def build(
+    account: azure.Account, *, following: Mapping[str, float] | None = None, reader: Reader = "sdk"
+) -> AzureBlobStore:
+    """The store of Azure's blobs, as seen by this account; `following` has the fields of `Following`. `fast` reads by
+    obstore what is pinned to an etag, and asks the SDK about the rest. Raises `ConfigError` when a package that it
+    needs is not there."""
     azure.require_sdk()
-    return AzureBlobStore(account, Following(**(following or {})))
+    if reader == "fast":
+        require_obstore()
+    return AzureBlobStore(account, Following(**(following or {})), reader=reader)
 
 
 def from_environment() -> AzureBlobStore:

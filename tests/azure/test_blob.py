@@ -279,3 +279,67 @@ async def test_check_names_the_role_that_is_missing(
     assert [check.missing_permission for check in await store.check(NAME, f"{container}/")] == ["", READER]
     proxy.rule = lambda seen: denied
     assert [check.missing_permission for check in await store.check(NAME, f"{container}/")] == [READER, ""]
+
+
+# --- the fast reader ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def fast(azure: Azure, proxy: Proxy) -> AsyncIterator[AzureBlobStore]:
+    """A store that reads by obstore, through the proxy."""
+    made = azure_blob.build(azure.account(blobs=f"{proxy.url}/{NAME}"), reader="fast")
+    yield made
+    await made.close()
+
+
+def by_sdk(proxy: Proxy) -> list[str]:
+    """Ranges that the SDK asked for."""
+    return [seen.headers["x-ms-range"] for seen in operations(proxy, "read") if "x-ms-range" in seen.headers]
+
+
+async def test_what_is_pinned_is_read_fast(azure: Azure, fast: AzureBlobStore, proxy: Proxy, container: str) -> None:
+    """By one request, whatever its size; under the same identity as by the SDK."""
+    for data in (b"x" * 1000, DATA):
+        etag = azure.put(container, "a.json.gz", data)
+        ref = reference(container, etag=etag)
+        async with await fast.open(ref) as opened:
+            assert opened.identity == f"{ref.url}#{etag}"
+            assert b"".join([piece async for piece in opened.chunks()]) == data
+    assert (len(operations(proxy, "read")), by_sdk(proxy)) == (2, [])
+
+
+async def test_what_is_not_pinned_is_left_to_the_sdk(
+    azure: Azure, fast: AzureBlobStore, proxy: Proxy, container: str
+) -> None:
+    """It may be an append blob, which only the SDK's answer tells."""
+    azure.append(container, "a.json", b"{}\n")
+    async with await fast.open(reference(container, "a.json")) as opened:
+        assert opened.look_again_secs is not None
+    assert len(by_sdk(proxy)) == 1
+
+
+async def test_a_fast_body_that_breaks_goes_on_by_the_sdk(
+    azure: Azure, fast: AzureBlobStore, proxy: Proxy, container: str
+) -> None:
+    """Where it broke, and of the same etag."""
+    etag = azure.put(container, "a.json.gz", DATA)
+    proxy.fail("s3 GET", Cut(after=2_000_000))
+    assert await read(fast, reference(container, etag=etag)) == DATA
+    assert by_sdk(proxy)
+    assert not by_sdk(proxy)[0].startswith("bytes=0-")
+
+
+async def test_what_goes_wrong_fast_is_told_by_the_sdk(
+    azure: Azure, fast: AzureBlobStore, proxy: Proxy, container: str
+) -> None:
+    """The same errors with either reader."""
+    etag = azure.put(container, "a.json.gz", b"old")
+    azure.put(container, "a.json.gz", b"new")
+    with pytest.raises(Superseded):
+        await fast.open(reference(container, etag=etag))
+    proxy.rule = lambda seen: Refuse(403, "AuthorizationPermissionMismatch")
+    with pytest.raises(AttemptFailed, match=f"the role {READER} is missing"):
+        await fast.open(reference(container, etag=etag))
+    proxy.rule = lambda seen: None
+    with pytest.raises(Permanent, match="another account"):
+        await fast.open(ObjectRef(store="az", bucket="evil", key="logs/a", etag="0x1"))

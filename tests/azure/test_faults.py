@@ -181,6 +181,7 @@ def test_daemons_on_one_state_are_killed_at_random(
             assert daemons[at].wait() == -9, site.log_tail()
             killed += 1
             daemons[at] = site.start()
+        until_started(site, 2 + killed)
         deadline = time.monotonic() + 60 + objects / 10
         while azure.left(queue) and time.monotonic() < deadline:
             time.sleep(0.5)  # nobody tells when a queue is empty

@@ -311,6 +311,7 @@ def test_the_store_reads_as_the_queue_is_read(azure: Azure, tmp_path: Path) -> N
     secret = azure.secret(tmp_path)
     config = Config(type="azure_queue", connection_string=secret, queue="blob-events", append_poll_secs=30)
     (settings,) = stores(config).values()
+    assert settings["reader"] == "fast"
     assert settings["following"] == {"poll_secs": 30, "grace_secs": 900, "quiet_secs": 3600}
 
 

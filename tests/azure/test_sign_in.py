@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from azure.core.credentials import AccessToken
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 from azure.storage.blob._shared.models import Services
 
 from ingestd.cloud import azure_secrets
-from ingestd.cloud.azure import Account, credential_options
+from ingestd.cloud.azure import Account, Clients, credential_options
 from ingestd.config.secrets import Secret
 from ingestd.errors import ConfigError, Permanent, Retryable
 from ingestd.model import ObjectRef
@@ -149,6 +151,38 @@ async def test_a_connection_string_that_says_too_little_is_told_without_it(text:
         await store.open(ObjectRef(store="az", bucket="logs", key="c/a"))
     assert "secretvalue" not in str(caught.value)
     await store.close()
+
+
+class StubToken:
+    """A token that lasts for ten seconds."""
+
+    async def get_token(self, scope: str) -> AccessToken:
+        """Given for whatever is asked."""
+        return AccessToken(f"token for {scope}", int(time.time()) + 10)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_the_fast_reader_signs_in_as_the_sdk_does(azure: Azure) -> None:
+    """With the key, the signature or the token, and never longer than the token lasts."""
+    for account, wanted in (
+        (azure.account(), {"access_key": KEY}),
+        (
+            Account(account_url="https://logs.queue.core.windows.net", sas_token=lambda: "?sv=1"),
+            {"sas_token": "sv=1"},
+        ),
+        (
+            Account(account_url="https://logs.queue.core.windows.net"),
+            {"token": "token for https://storage.azure.com/.default"},
+        ),
+    ):
+        clients = Clients(account)
+        clients._token = StubToken()
+        found = await clients.credential_of_now()
+        left = (found.pop("expires_at") - datetime.now(UTC)).total_seconds()
+        assert found == wanted
+        assert left < (11 if "token" in wanted else 61)
 
 
 # --- secrets ------------------------------------------------------------------------------------------------
