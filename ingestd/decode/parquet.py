@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"PAR1"
 _ENCRYPTED: Final = b"PARE"
-_IN_MEMORY: Final = 4 * MIB
+_IN_MEMORY: Final = 256 * 1024
+"""Of one file; a worker may have hundreds of them open."""
 _READ_BYTES: Final = MIB
 """How much of a column is read at once, in the place of all of it."""
 _BATCH_ROWS: Final = 1024
