@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
+import stamina
 from pydantic import Field
 
 from ingestd.cloud import aws
@@ -35,6 +36,9 @@ RECEIVERS = 16
 """Calls to receive under way at once, at most."""
 CALLS = 8
 """Calls to delete or extend under way at once, at most."""
+ATTEMPTS = 4
+"""Calls per batch to delete or extend; then its messages are asked for again with the next turn."""
+CALL_FAILED = "CallFailed"
 LONGEST_WAIT_SECS = 20
 LONGEST_LEASE_SECS = 43_200
 """SQS holds a message for 12 hours in all, extensions included."""
@@ -216,20 +220,28 @@ class SqsSource(Source):
     async def _in_batches(self, operation: str, action: str, entries: list[dict[str, Any]]) -> dict[int, str]:
         """Send the entries, ten to a call; the error codes of those that were refused, by their place.
 
-        Every batch is sent before the first failure of a whole call is raised."""
+        A call that fails in passing is tried again by itself: of many calls one fails nearly always where the service
+        has its troubles. Where it fails all the same, its entries count as refused. Raises when every call failed."""
 
         async def send(start: int) -> dict[int, str]:
             batch = [{"Id": str(at), **entry} for at, entry in enumerate(entries[start : start + BATCH], start)]
-            async with self._calls:
-                answer = await self._call(operation, action, Entries=batch)
+            async for attempt in stamina.retry_context(on=_in_passing, attempts=ATTEMPTS, wait_max=1.0):
+                with attempt:
+                    async with self._calls:
+                        answer = await self._call(operation, action, Entries=batch)
             return {int(failed["Id"]): str(failed["Code"]) for failed in answer.get("Failed", ())}
 
-        answers = await asyncio.gather(*map(send, range(0, len(entries), BATCH)), return_exceptions=True)
+        starts = range(0, len(entries), BATCH)
+        answers = await asyncio.gather(*map(send, starts), return_exceptions=True)
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        if failures and (len(failures) == len(answers) or not all(isinstance(one, Retryable) for one in failures)):
+            raise failures[0]
         refused: dict[int, str] = {}
-        for answer in answers:
+        for start, answer in zip(starts, answers, strict=True):
             if isinstance(answer, BaseException):
-                raise answer
-            refused |= answer
+                refused |= dict.fromkeys(range(start, min(start + BATCH, len(entries))), CALL_FAILED)
+            else:
+                refused |= answer
         return {at: code.rsplit(".", 1)[-1] for at, code in refused.items()}
 
     def _raise_unless_gone(self, refused: Mapping[int, str], action: str) -> None:
@@ -317,6 +329,10 @@ class SqsSource(Source):
             what = f"queue {request['QueueUrl']}"
             raise _no_such_queue(error, what) or aws.failure(error, action, what) from error
         return answer
+
+
+def _in_passing(error: Exception) -> bool:
+    return isinstance(error, Retryable) and error.retry_after is None
 
 
 def _no_such_queue(error: Exception, what: str) -> Permanent | None:

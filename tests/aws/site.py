@@ -61,7 +61,7 @@ class Site:
             )
         )
 
-    def run(self, *, failpoint: str = "", timeout: float = 120.0) -> int:
+    def run(self, *, failpoint: str = "", timeout: float = 300.0) -> int:
         """Run a daemon until the queue is empty, or until it dies at the failpoint; its exit code."""
         command = [sys.executable, "-m", "ingestd", "run", "--once", "--no-progress", "-c", "ingestd.yml"]
         environment = {**os.environ, **CREDENTIALS, "INGESTD_FAILPOINT": failpoint}

@@ -11,7 +11,7 @@ import pytest
 
 from ingestd.errors import Permanent, Retryable
 from ingestd.model import Delivery
-from ingestd.sources.aws_sqs import Config, SqsSource, stores
+from ingestd.sources.aws_sqs import ATTEMPTS, Config, SqsSource, stores
 from ingestd.sources.base import Source
 from tests.aws.proxy import Proxy, Refuse, in_front_of
 from tests.aws.servers import REGION, Aws
@@ -154,10 +154,43 @@ async def test_a_lease_that_could_not_be_extended_now_is_not_lost(
     ministack.send(queue, "a")
     source = source_of(made, proxy.url, queue)
     received = await source.receive(10, 5)
-    proxy.fail("sqs ChangeMessageVisibilityBatch", Refuse(503, "ServiceUnavailable"))
+    proxy.fail("sqs ChangeMessageVisibilityBatch", *[Refuse(503, "ServiceUnavailable")] * ATTEMPTS)
     with pytest.raises(Retryable):
         await source.extend(received, 300)
     assert len(await source.extend(received, 300)) == 1
+
+
+async def test_a_call_that_fails_does_not_undo_those_beside_it(
+    ministack: Aws, proxy: Proxy, made: list[Source]
+) -> None:
+    """Of twelve messages two are extended later, and deleted later."""
+    queue = ministack.queue()
+    for number in range(12):
+        ministack.send(queue, str(number))
+    source = source_of(made, proxy.url, queue)
+    received: list[Delivery] = []
+    while len(received) < 12:
+        received += await source.receive(12 - len(received), 5)
+    proxy.rule = lambda seen: Refuse(500) if b"Entries" in seen.body and seen.body.count(b'"Id"') == 2 else None
+    extended = await source.extend(received, 300)
+    assert len(extended) == 12
+    assert [new.lease_until > old.lease_until for new, old in zip(extended, received, strict=True)].count(True) == 10
+    with pytest.raises(Retryable):
+        await source.ack(received)
+    proxy.rule = lambda seen: None
+    await source.ack(received)
+    assert ministack.messages(queue) == (0, 0)
+
+
+async def test_one_bad_answer_delays_nothing(ministack: Aws, proxy: Proxy, made: list[Source]) -> None:
+    """The call is made again at once."""
+    queue = ministack.queue()
+    ministack.send(queue, "a")
+    source = source_of(made, proxy.url, queue)
+    received = await source.receive(10, 5)
+    proxy.fail("sqs DeleteMessageBatch", Refuse(500))
+    await source.ack(received)
+    assert ministack.messages(queue) == (0, 0)
 
 
 async def test_an_old_receipt_is_no_error(aws: Aws, made: list[Source]) -> None:
