@@ -32,6 +32,8 @@ hidden: tuple[tuple[str, re.Pattern[str] | None], ...] = ()
 def remember(value: str) -> None:
     """Hide this value from now on. Bounded: the oldest goes first."""
     global hidden  # noqa: PLW0603 - what this process was given is global to it
+    if value in _spellings:
+        return
     for part in parts(value):
         _spellings[part] = _escaped(part)
         _spellings.update(dict.fromkeys(_spelled(part) - {part}))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import textwrap
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 
+from ingestd.cli.main import main
 from tests.proofs import checker
 
 
@@ -81,9 +85,16 @@ class Place:
         assert daemon.returncode == 0, self.log[-3000:]
 
     def command(self, *arguments: str) -> str:
-        """What a command says on stdout."""
-        command = [sys.executable, "-m", "ingestd", *arguments, "-c", str(self.write_config())]
-        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=self.folder).stdout
+        """What a command that succeeds says on stdout."""
+        argv = ["ingestd", *arguments, "-c", str(self.write_config())]
+        code: object = 0
+        with patch("sys.argv", argv), redirect_stdout(io.StringIO()) as out:
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code
+        assert not code, out.getvalue()
+        return out.getvalue()
 
     def alerts(self, destination: str = "record") -> list[dict[str, Any]]:
         """Alerts that a destination got, in the order of their titles."""
