@@ -37,10 +37,12 @@ def show_history(
     at: Annotated[
         str,
         typer.Option(
-            "--at", envvar="INGESTD_AT", help="What was enabled at this time: 2026-03-01, 2026-03-01T09:30."
+            "--at", envvar="INGESTD_AT", help="What was enabled at this time: 2026-03-01T09:30, or 30d ago."
         ),
     ] = "",
-    since: Annotated[str, typer.Option("--since", envvar="INGESTD_SINCE", help="Changes from this time on.")] = "",
+    since: Annotated[
+        str, typer.Option("--since", envvar="INGESTD_SINCE", help="Changes from this time on, or within 30d.")
+    ] = "",
     every: Annotated[
         bool, typer.Option("--all", envvar="INGESTD_ALL", help="With --at, also what was not enabled.")
     ] = False,
@@ -132,10 +134,18 @@ def _time(seconds: float) -> str:
 
 
 def _moment(text: str, option: str) -> float:
+    """A date, a time, or so long ago."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from ingestd.config.base import Seconds
+
     try:
         moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no time: write 2026-03-01 or 2026-03-01T09:30", param_hint=option
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        pass  # perhaps a duration
+    try:
+        return datetime.now(UTC).timestamp() - float(TypeAdapter(Seconds).validate_python(text))
+    except ValidationError:
+        message = f"{text!r} is no time: write 2026-03-01, 2026-03-01T09:30, or 30d for thirty days ago"
+        raise typer.BadParameter(message, param_hint=option) from None
