@@ -71,11 +71,11 @@ def _children_cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def filled(azure: Azure, container: str, count: int) -> str:
-    """A queue that tells of so many blobs."""
+def filled(azure: Azure, container: str, etags: list[str]) -> str:
+    """A queue that tells of the blobs with these etags."""
     queue = azure.queue()
-    for number in range(count):
-        azure.announce(queue, container, f"{number}.json.gz")
+    for number, etag in enumerate(etags):
+        azure.announce(queue, container, f"{number}.json.gz", eTag=etag)
     return queue
 
 
@@ -95,13 +95,12 @@ def main() -> None:
 
 def _measure(azure: Azure, count: int, data: bytes, starting: Figures) -> None:
     container = azure.container()
-    for number in range(count):
-        azure.put(container, f"{number}.json.gz", data)
+    etags = [azure.put(container, f"{number}.json.gz", data) for number in range(count)]
     print(f"\n{count:,} blobs of {len(data):,} bytes")
     print(f"  {'':24} {'blobs/s':>10} {'per core':>10} {'MB/s':>8} {'us CPU':>8} {'CPU s/GB':>9}")
-    plain = loop(azure, filled(azure, container, count))
+    plain = loop(azure, filled(azure, container, etags))
     _print("receive, read, json.loads", plain, count, len(data))
-    taken = daemon(azure, filled(azure, container, count))
+    taken = daemon(azure, filled(azure, container, etags))
     net = Figures(seconds=max(0.1, taken.seconds - starting.seconds), cpu=taken.cpu - starting.cpu)
     _print("daemon", net, count, len(data))
 
