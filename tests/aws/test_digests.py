@@ -248,7 +248,14 @@ async def test_a_chain_that_is_broken_is_told(front: str, trail: Trail, tmp_path
     assert site.rejects() == Counter(["digest_missing", "digest_changed"])
 
 
-@pytest.mark.parametrize("failpoint", ["alerts.after_transaction", "lake.before_commit", "lake.after_commit"])
+@pytest.mark.parametrize(
+    "failpoint",
+    [
+        "lake.after_commit",
+        pytest.param("alerts.after_transaction", marks=pytest.mark.slow),
+        pytest.param("lake.before_commit", marks=pytest.mark.slow),
+    ],
+)
 async def test_a_daemon_that_dies_over_a_finding_tells_it_once(
     front: str, trail: Trail, tmp_path: Path, failpoint: str
 ) -> None:

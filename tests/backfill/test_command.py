@@ -185,6 +185,7 @@ def test_an_inventory_in_the_place_of_a_listing(ministack: Aws, tmp_path: Path) 
     assert site.rejects() == Counter(["not_found"])
 
 
+@pytest.mark.slow
 def test_reading_again_makes_new_records(ministack: Aws, tmp_path: Path) -> None:
     """Once per name of the repetition."""
     bucket = ministack.bucket()
