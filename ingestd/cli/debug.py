@@ -29,9 +29,11 @@ def command(
         list[Path] | None,
         public.option("--path", "Folders or files of detections. [default: the working folder]", show_default=False),
     ] = None,
-    stop: Annotated[bool, public.option("--stop", "Stop in the debugger before the rule's first line.")] = False,
+    stop: Annotated[
+        bool, public.option("--stop", "Stop in the debugger before the rule's first line.", ours=True)
+    ] = False,
     post_mortem: Annotated[
-        bool, public.option("--post-mortem", "Stop in the debugger where a function raises.")
+        bool, public.option("--post-mortem", "Stop in the debugger where a function raises.", ours=True)
     ] = False,
 ) -> None:
     """Run one test with what the rule prints and a debugger.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
 from ingestd.cli import output
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SETTINGS = Path(".panther_settings.yml")
 _RENAMED = {"_filter": "filter"}
@@ -57,7 +54,9 @@ def _read(file: Path) -> dict[str, Any]:
     return {str(key): value for key, value in (content or {}).items()}
 
 
-def option(flag: str, text: str, *, names: Sequence[str] = (), hidden: bool = False, **more: Any) -> Any:
-    """An option that is also an environment variable, by our prefix and by the public command's."""
+def option(flag: str, text: str, *, ours: bool = False, **more: Any) -> Any:
+    """An option that is also an environment variable: by our prefix, and by the public command's unless the option is
+    ours alone."""
     name = flag.strip("-").replace("-", "_").upper()
-    return typer.Option(flag, *names, envvar=[f"INGESTD_{name}", f"PANTHER_{name}"], help=text, hidden=hidden, **more)
+    variables = [f"INGESTD_{name}"] if ours else [f"INGESTD_{name}", f"PANTHER_{name}"]
+    return typer.Option(flag, envvar=variables, help=text, **more)

@@ -52,22 +52,25 @@ def command(
     show_failures_only: Annotated[bool, option("--show-failures-only", "Print nothing about what passed.")] = False,
     sort_test_results: Annotated[bool, option("--sort-test-results", "What passed first, then what failed.")] = False,
     as_json: Json = False,
-    junit: Annotated[Path | None, option("--junit", "Write a JUnit report to this file too.", dir_okay=False)] = None,
-    coverage: Annotated[bool, option("--coverage", "Tell which lines of rules no test ran.")] = False,
+    junit: Annotated[
+        Path | None, option("--junit", "Write a JUnit report to this file too.", ours=True, dir_okay=False)
+    ] = None,
+    coverage: Annotated[bool, option("--coverage", "Tell which lines of rules no test ran.", ours=True)] = False,
     table_data: Annotated[
         list[Path] | None,
-        option("--table-data", "A folder with the data of lookup tables.", exists=True, file_okay=False),
+        option("--table-data", "A folder with the data of lookup tables.", ours=True, exists=True, file_okay=False),
     ] = None,
     verify_routing: Annotated[
-        bool, option("--verify-routing", "Also compare routing with running every rule, on made-up events.")
+        bool,
+        option("--verify-routing", "Also compare routing with running every rule, on made-up events.", ours=True),
     ] = False,
     mutations: Annotated[
-        int, option("--mutations", "Events per log type to make up from the samples.", min=0)
+        int, option("--mutations", "Events per log type to make up from the samples.", ours=True, min=0)
     ] = 10_000,
-    watch: Annotated[bool, option("--watch", "Run again whenever a file changes.")] = False,
-    jobs: Annotated[int, option("--jobs", "Processes.", min=1, show_default="one per CPU, at most 8")] = min(
-        os.cpu_count() or 1, MOST_CHILDREN
-    ),
+    watch: Annotated[bool, option("--watch", "Run again whenever a file changes.", ours=True)] = False,
+    jobs: Annotated[
+        int, option("--jobs", "Processes.", ours=True, min=1, show_default="one per CPU, at most 8")
+    ] = min(os.cpu_count() or 1, MOST_CHILDREN),
     workers: Annotated[int | None, option("--workers", _WITHOUT_EFFECT, hidden=True)] = None,
     ignore_table_names: Annotated[bool, option("--ignore-table-names", _WITHOUT_EFFECT, hidden=True)] = False,
     valid_table_names: Annotated[Texts, option("--valid-table-names", _WITHOUT_EFFECT, hidden=True)] = None,
