@@ -8,6 +8,7 @@ login`.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -30,6 +31,8 @@ CREDENTIAL_SECS = 60.0
 RANGE_BYTES = 4 * 1024 * 1024
 """Most that one request for a blob's bytes asks for: the SDK holds an answer whole."""
 
+_NAME = re.compile(r"[a-z0-9]{3,24}")
+"""What becomes part of a host name must not end it: whoever sends messages would get our token."""
 _AUTHORITIES = {
     "core.usgovcloudapi.net": "https://login.microsoftonline.us",
     "core.chinacloudapi.cn": "https://login.partner.microsoftonline.cn",
@@ -275,6 +278,8 @@ def _address(account: Account, signed: _Signed, service: Service, name: str) -> 
         raise Permanent(f"az://{name}: the shared access signature is for another account", reason="unknown_account")
     if account.suffix is None:
         raise Permanent(f"az://{name}: where is this account? Name it in `blob_endpoints`", reason="unknown_account")
+    if not _NAME.fullmatch(name):
+        raise Permanent(f"az://{name}: is no name of an account", reason="bad_reference")
     return f"https://{name}.blob.{account.suffix}"
 
 

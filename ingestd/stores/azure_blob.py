@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
@@ -39,6 +40,7 @@ ATTEMPTS = 3
 """Calls per request when a blob is opened; then the message goes back to the queue and is tried again later."""
 LOOK_BACK = 16
 """Ranges looked through for the last end of a line: a line of a growing blob that is longer waits for its close."""
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z", re.ASCII)
 _APPENDED = "appended-"
 """What the etag of a reference to an append blob begins with: the rest is when the blob was made."""
 
@@ -247,8 +249,10 @@ class AzureBlobStore(Store):
         container, _, name = ref.key.partition("/")
         if not container or not name:
             raise Permanent(f"{ref.url}: names no container and blob", reason="bad_reference")
-        service = await self._clients.blobs(ref.bucket)
         kind, _, moment = (ref.version or "").partition("=")
+        if ref.version and not _MOMENT.fullmatch(moment):
+            raise Permanent(f"{ref.url}: {ref.version!r} is no snapshot or version", reason="bad_reference")
+        service = await self._clients.blobs(ref.bucket)
         version = {"snapshot": {"snapshot": moment}, "versionid": {"version_id": moment}}.get(kind, {})
         return service.get_blob_client(container, name, **version)
 

@@ -86,6 +86,14 @@ async def test_a_snapshot_is_read_as_it_was(azure: Azure, store: AzureBlobStore,
     assert await read(store, reference(container, version=f"snapshot={snapshot}")) == b"old"
 
 
+async def test_a_snapshot_that_is_none_is_not_asked_for(store: AzureBlobStore, proxy: Proxy, container: str) -> None:
+    """It would become part of the query."""
+    for version in ("snapshot=x&comp=metadata", "snapshot=", "2024-05-01T10:00:00Z"):
+        with pytest.raises(Permanent, match="no snapshot"):
+            await store.open(reference(container, version=version))
+    assert proxy.seen == []
+
+
 async def test_an_encoded_blob_comes_as_it_is_stored(azure: Azure, store: AzureBlobStore, container: str) -> None:
     """The header `Content-Encoding` changes nothing: compression is told by the bytes."""
     data = gzip.compress(b"x" * 100)
@@ -134,6 +142,19 @@ async def test_an_account_without_credentials_is_not_asked(azure: Azure, store: 
         await store.open(ObjectRef(store="az", bucket="evil", key="logs/a"))
     assert caught.value.reason == "unknown_account"
     assert proxy.seen == []
+
+
+@pytest.mark.parametrize(
+    "name", ["evil.example/", "evil.example#", "evil.example?", "user@evil", "a.b", "LOGS", "", "é" * 5]
+)
+@pytest.mark.parametrize("reader", ["sdk", "fast"])
+async def test_a_name_cannot_become_another_host(name: str, reader: azure_blob.Reader) -> None:
+    """A token of ours would go there."""
+    store = azure_blob.build(Account(account_url="https://logs.queue.core.windows.net"), reader=reader)
+    with pytest.raises(Permanent) as caught:
+        await store.open(ObjectRef(store="az", bucket=name, key="c/a", etag="0x1"))
+    assert caught.value.reason == "bad_reference"
+    await store.close()
 
 
 @pytest.mark.parametrize(
