@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ingestd.config.document import KeyPath
-from ingestd.config.models import Root, SourceConfig
+from ingestd.config.models import FiltersConfig, Root, SourceConfig
 
 Finding = tuple[KeyPath, str, str]
 """Path, what is wrong, what to do."""
@@ -103,11 +103,19 @@ def _is_loopback(host: str) -> bool:
 def _log_types(root: Root, known: Collection[str]) -> Iterator[Finding]:
     for name, source in root.sources.items():
         for index, route in enumerate(source.routes):
-            yield from _unknown(route.log_types, known, ("sources", name, "routes", index, "log_types"))
+            at: KeyPath = ("sources", name, "routes", index)
+            yield from _unknown(route.log_types, known, (*at, "log_types"))
+            yield from _filtered(route.filters, known, (*at, "filters", "events"))
+        yield from _filtered(source.filters, known, ("sources", name, "filters", "events"))
     routes = [route for source in root.sources.values() for route in source.routes]
     known = {*known, *(name for route in routes for name in route.resource_types)}  # alerts of policies carry these
     for name, destination in root.destinations.items():
         yield from _unknown(destination.log_types, known, ("destinations", name, "log_types"))
+
+
+def _filtered(filters: FiltersConfig, known: Collection[str], path: KeyPath) -> Iterator[Finding]:
+    for index, one in enumerate(filters.events):
+        yield from _unknown(one.log_types, known, (*path, index, "log_types"))
 
 
 def _unknown(names: Sequence[str], known: Collection[str], path: KeyPath) -> Iterator[Finding]:

@@ -38,16 +38,22 @@ class Compiled:
 def _raw(given: RawFilter) -> Test:
     """True for the bytes of a record that stays."""
     texts = tuple(text.encode() for text in given.contains)
-    patterns: tuple[Any, ...]
-    try:
-        patterns = tuple(re2.compile(pattern.encode()) for pattern in given.matches)
-    except re2.error as error:
-        raise ValueError(f"not a regular expression (RE2): {error}") from error
+    patterns = tuple(map(_pattern, given.matches))
 
     def meets(record: bytes) -> bool:
         return any(text in record for text in texts) or any(pattern.search(record) for pattern in patterns)
 
     return meets if given.keeps else lambda record: not meets(record)
+
+
+def _pattern(text: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(text.encode(), options)
+    except re2.error as error:
+        why = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+        raise ValueError(f"not a regular expression (RE2): {why}") from error
 
 
 def _event(given: EventFilter) -> Test:

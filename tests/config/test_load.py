@@ -126,6 +126,27 @@ def test_a_destination_may_name_resource_types(write: Write) -> None:
     assert "'AWS.S3.Buckets'" in problem.message
 
 
+def test_a_filter_for_a_log_type_that_does_not_exist_is_a_mistake(write: Write) -> None:
+    """It would filter nothing, and nobody would know."""
+    text = """\
+        sources:
+          a:
+            type: memory
+            filters: {events: [{log_types: [Knwon], exclude: [{Key: a, Condition: Exists}]}]}
+            routes:
+              - log_types: [Known]
+                filters:
+                  events:
+                    - {exclude: [{Key: a, Condition: Exists}]}
+                    - {log_types: [Known, Other], include: [{Key: a, Condition: Exists}]}
+        """
+    found = examine(write(text), log_types=lambda _: {"Known"}).problems
+    assert {problem.path: problem.message for problem in found} == {
+        "sources.a.routes[0].filters.events[1].log_types[1]": "no log type is named 'Other'",
+        "sources.a.filters.events[0].log_types[0]": "no log type is named 'Knwon'",
+    }
+
+
 def test_numbers_and_booleans_stay_text_where_text_is_wanted(examined: Examine) -> None:
     """`0123` unquoted in a text field is the text 0123, not the number 123; `no` is not false anywhere."""
     loaded = examined("sources: {a: {type: directory, path: 2024, label: 0123, include: [no, 1e3]}}")
