@@ -8,6 +8,7 @@ from typing import Any
 import re2
 
 from ingestd.schemas import spec
+from ingestd.schemas.parsers.regex import quiet
 from ingestd.schemas.problems import Problems
 from ingestd.schemas.yamlnodes import Map
 
@@ -48,7 +49,7 @@ def _expect(problems: Problems, node: Map, path: str) -> spec.Expect | None:
             bounds[key] = None
     pattern = problems.text(args, "pattern", path)
     try:
-        re2.compile(pattern)
+        re2.compile(pattern, quiet())
     except re2.error:
         problems.add(args.line_of("pattern"), path, f"{pattern!r} is not an RE2 expression")
         pattern = ""

@@ -145,3 +145,12 @@ def test_an_unknown_log_type_gets_a_suggestion() -> None:
     for name in ("AWS.Cloudtrail", "AWS.CloudTrial"):
         with pytest.raises(ConfigError, match=r"did you mean 'AWS.CloudTrail'\?"):
             registry.classifier((name,))
+
+
+def test_a_wrong_expression_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """By us, with its place; the library writes nothing beside it."""
+    text = "fields: [{name: a, type: string, expect: {pattern: '('}}]\nparser: {regex: {match: ['(']}}\n"
+    with pytest.raises(ConfigError) as error:
+        load_schemas(text, "a.yml", "Custom.A")
+    assert len(error.value.problems) == 2
+    assert capfd.readouterr().err == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import re2
 
@@ -83,7 +84,7 @@ def expand(pattern: str, definitions: Mapping[str, str]) -> tuple[str, tuple[str
     if len(expression) > _MAX_LENGTH:
         raise ValueError(f"the expression has {len(expression)} characters; the limit is {_MAX_LENGTH}")
     try:
-        compiled = re2.compile(expression)
+        compiled = re2.compile(expression, quiet())
     except re2.error as error:
         raise ValueError(f"not an RE2 expression: {_text(error)}") from error
     groups = [""] * compiled.groups
@@ -92,6 +93,13 @@ def expand(pattern: str, definitions: Mapping[str, str]) -> tuple[str, tuple[str
     if not any(groups):
         raise ValueError("no field: write (?P<name>…) or %{PATTERN:name}")
     return expression, tuple(groups)
+
+
+def quiet() -> Any:
+    """Options with which the library leaves it to us to tell of a mistake, instead of writing to stderr."""
+    options = re2.Options()
+    options.log_errors = False
+    return options
 
 
 def _text(error: Exception) -> str:
