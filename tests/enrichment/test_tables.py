@@ -40,6 +40,11 @@ def enriched(tables: Tables, **event: Any) -> Any:
     return event.get("p_enrichment")
 
 
+def _named(value: str | bytes) -> str:
+    """A parameter's name, the same in every process: gzip puts the time into its bytes."""
+    return value if isinstance(value, str) else f"{len(value)} bytes"
+
+
 ROWS = [{"key": "a", "n": "1"}, {"key": "b", "n": "2"}]
 
 
@@ -53,6 +58,7 @@ ROWS = [{"key": "a", "n": "1"}, {"key": "b", "n": "2"}]
         ("t.jsonl.gz", gzip.compress(b"\n".join(json.dumps(row).encode() for row in ROWS))),
         ("t.ndjson", b"\n".join(json.dumps(row).encode() for row in ROWS)),
     ],
+    ids=_named,
 )
 def test_tables_of_each_form_are_read(tmp_path: Path, name: str, data: bytes) -> None:
     """CSV with a header line, JSON lines; plain or gzipped, with a byte order mark or Windows' ends of lines."""
@@ -171,6 +177,7 @@ def test_the_data_may_lie_beside_the_item_or_where_it_was_put(tmp_path: Path) ->
         ("t.mmdb", b"no database", "cannot be read"),
         ("t.csv", b"key\n" + b"".join(b"%d\n" % n for n in range(100_000)), "larger than what is left"),
     ],
+    ids=_named,
 )
 def test_a_damaged_table_is_left_out_and_says_why(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
     """Its neighbours work."""
