@@ -212,10 +212,10 @@ def test_rows_out_of_all_proportion_to_the_file_end_it(name: str) -> None:
     if name == "avro":
         stream = io.BytesIO()
         schema = {"type": "record", "name": "Empty", "fields": []}
-        fastavro.writer(stream, fastavro.parse_schema(schema), ({} for _ in range(100_000)), codec="null")
+        fastavro.writer(stream, fastavro.parse_schema(schema), ({} for _ in range(20_000)), codec="null")
     else:
         stream = io.BytesIO()
-        pq.write_table(pa.table({"a": ["x" * 5000] * 100_000}), stream, compression="zstd")
+        pq.write_table(pa.table({"a": ["x" * 5000] * 20_000}), stream, compression="zstd")
     result = read(stream.getvalue(), Framing(name=name), Limits(ratio_from_bytes=1 << 20, max_ratio=100))
     assert result.decoder.failure == "expansion_limit"
-    assert len(result.records) < 100_000
+    assert len(result.records) < 20_000

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
@@ -42,12 +42,18 @@ class Sample(NamedTuple):
 
 
 @lru_cache
+def _unpacked() -> TemporaryDirectory[str]:
+    """Goes away with the process."""
+    return TemporaryDirectory(prefix="public-rules-")
+
+
+@lru_cache
 def folder() -> Path:
     """A folder with the files, unpacked from the repository where that is bare."""
     if not (PLACE / "HEAD").is_file() or (PLACE / ".git").exists():
         return PLACE
     packed = subprocess.run(["git", "-C", PLACE, "archive", "HEAD"], check=True, capture_output=True).stdout
-    place = Path(mkdtemp(prefix="public-rules-"))
+    place = Path(_unpacked().name)
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(place, filter="data")
     return place
