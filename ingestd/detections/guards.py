@@ -77,7 +77,8 @@ def analyse_method(sources: Sources, source: Source, function: str, atom: Atom) 
         outcome = walk.body(source, definition.body, {definition.args.args[0].arg: Variable.EVENT})
     except _TooLong:
         return asked
-    return outcome[list(Asks).index(atom.asks)]
+    # Where the code does not tell, it may be so; what the method answers then decides.
+    return both(outcome[list(Asks).index(atom.asks)], asked)
 
 
 def about_method(atom: Atom) -> Formula:
@@ -163,6 +164,8 @@ class _Walk:
                 return self.returned(source, value, bindings)
             case ast.If():
                 test = self.expression(source, first.test, bindings)
+                if test is ANYTHING:
+                    return self.lost()
                 taken = self.body(source, first.body + rest, bindings).within(test.truthy)
                 passed = self.body(source, first.orelse + rest, bindings).within(test.falsy)
                 return _raising(test.raises).merged(taken).merged(passed)
@@ -280,9 +283,8 @@ class _Walk:
         except Unknown:
             return ANYTHING
 
-    @staticmethod
-    def _is_builtin(source: Source, name: str, bindings: Bindings) -> bool:
-        return name not in bindings and is_builtin(source, name)
+    def _is_builtin(self, source: Source, name: str, bindings: Bindings) -> bool:
+        return name not in bindings and is_builtin(source, name) and not self.sources.may_be_replaced(name)
 
     def _quantified(self, source: Source, name: str, elements: list[ast.expr], bindings: Bindings) -> Outcome:
         """`all([…])` or `any([…])` of a list that is written out: each element is evaluated."""

@@ -275,6 +275,8 @@ class Rewriter:
     def _builtin(self, name: str, arguments: list[ast.expr]) -> ast.expr:
         if name not in _PURE_BUILTINS or name in self.bindings or not is_builtin(self.source, name):
             raise Unknown
+        if self.sources.may_be_replaced(name):
+            raise Unknown
         if name == "isinstance":
             if len(arguments) != 2:
                 raise Unknown  # it fails, when it runs

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
-_SCALARS = (str, bytes, int, float, bool, type(None), re.Pattern)
+_SCALARS = (str, bytes, int, float, bool, type(None))
 _READING_METHODS = frozenset({"get", "items", "keys", "values", "copy", "index", "count", "union", "intersection"})
 _READING_BUILTINS = frozenset(
     {"len", "any", "all", "isinstance", "set", "frozenset", "tuple", "list", "sorted", "min", "max", "sum"}
 )
 _REACHING_EVERYTHING = frozenset({"exec", "eval", "setattr", "delattr", "globals", "vars", "__import__", "importlib"})
+_REACHING_ATTRIBUTES = frozenset({"__dict__", "__globals__", "__code__", "__setattr__", "__builtins__"})
 _MAX_CONSTANT = 10_000
 
 
@@ -82,6 +83,10 @@ class Sources:
         self._reached = any(source.reaches_everything for source in self.by_name.values())
         self._stored = set[str]().union(*(source.stored_attributes for source in self.by_name.values()))
 
+    def may_be_replaced(self, name: str) -> bool:
+        """Whether some module may put something else in the place of a global of this name, from outside."""
+        return self._reached or name in self._stored
+
     def shared(self, value: Any) -> Any:
         """The first of all constants that are equal, types included."""
         if type(value) in (tuple, frozenset, set, list) and all(type(item) in _SCALARS for item in value):
@@ -94,7 +99,7 @@ class Sources:
         if name not in source.module.__dict__:
             return None
         value = source.module.__dict__[name]
-        if not source.is_bound_once(name) or name in self._stored:
+        if not source.is_bound_once(name) or self.may_be_replaced(name):
             return None
         if _is_frozen(value):
             return (value,)
@@ -136,8 +141,8 @@ class Sources:
 
     def function(self, source: Source, name: str) -> tuple[Source, ast.FunctionDef] | None:
         """The definition behind a global name, in this module or in a helper it was imported from."""
-        if name in self._stored:
-            return None  # some module may have put another one in its place
+        if self.may_be_replaced(name):
+            return None
         definition = source.function(name)
         if definition is not None:
             return source, definition
@@ -163,7 +168,7 @@ def is_builtin(source: Source, name: str) -> bool:
 
 
 def _is_frozen(value: Any) -> bool:
-    if type(value) in _SCALARS:
+    if type(value) in _SCALARS or type(value) is re.Pattern:
         return True
     if type(value) in (tuple, frozenset):
         return len(value) <= _MAX_CONSTANT and all(_is_frozen(item) for item in value)
@@ -216,6 +221,9 @@ def _note(source: Source, node: ast.AST, parent: ast.AST, grandparent: ast.AST) 
             _note_name(source, node, parent, grandparent)
         case ast.Attribute(attr=attribute, ctx=ast.Store() | ast.Del()):
             source.stored_attributes.add(attribute)
+            source.reaches_everything |= attribute in _REACHING_ATTRIBUTES
+        case ast.Attribute(attr=attribute):
+            source.reaches_everything |= attribute in _REACHING_ATTRIBUTES
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             source.bindings[node.name] += 1
         case ast.alias():

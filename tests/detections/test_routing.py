@@ -194,13 +194,15 @@ def test_one_changed_constant_unguards_its_readers_only(fork: Fork) -> None:
     assert candidates(fork.engine(), QUIET) == {"shared"}
 
 
-def test_a_module_that_reaches_everything_unguards_containers(fork: Fork) -> None:
+@pytest.mark.parametrize("code", ["exec('1')", "globals()['FLAG'] = 1", "sys.modules['sys'].__dict__['x'] = 1"])
+def test_a_module_that_reaches_everything_unguards_names(fork: Fork, code: str) -> None:
     """exec, globals() and the like may change what no analysis can see."""
     for number in range(3):
         fork.rule(f"set.{number}", "NAMES = {'a'}\ndef rule(event):\n    return event.get('name') in NAMES\n")
+        fork.rule(f"flag.{number}", "FLAG = 'a'\ndef rule(event):\n    return event.get('name') == FLAG\n")
     assert candidates(fork.engine(), QUIET) == set()
-    fork.rule("evil", "def rule(event):\n    exec('1')\n    return False\n")
-    assert candidates(fork.engine(), QUIET) == {"set", "evil"}
+    fork.rule("evil", f"import sys\ndef rule(event):\n    {code}\n    return False\n")
+    assert candidates(fork.engine(), QUIET) == {"set", "flag", "evil"}
 
 
 def test_keys_in_another_case_are_found(fork: Fork) -> None:
