@@ -194,7 +194,9 @@ async def test_what_only_the_sdk_knows_is_left_to_it(
 # --- broken connections -------------------------------------------------------------------------------------
 
 
-async def test_a_broken_connection_is_resumed_where_it_broke(ministack: Aws, store: S3Store, proxy: Proxy) -> None:
+async def test_a_broken_connection_is_resumed_where_it_broke(
+    ministack: Aws, store: S3Store, proxy: Proxy, reader: Reader
+) -> None:
     """By range, against the same etag; nothing is read again from the start."""
     bucket = ministack.bucket()
     etag = ministack.put(bucket, KEY, DATA)["ETag"]
@@ -202,7 +204,9 @@ async def test_a_broken_connection_is_resumed_where_it_broke(ministack: Aws, sto
     assert await read(store, reference(bucket)) == DATA
     requests = [seen.headers for seen in proxy.operations("s3 GET")]
     starts = [int(headers["Range"].removeprefix("bytes=").rstrip("-")) for headers in requests[1:]]
-    assert starts == [1_000_000, 2_500_000]
+    slack = _fast.PIECE_BYTES if reader == "fast" else 0  # it gathers a piece before it hands it on
+    assert 1_000_000 - slack <= starts[0] <= 1_000_000
+    assert starts[1] == starts[0] + 1_500_000
     assert [headers["If-Match"] for headers in requests[1:]] == [etag, etag]
 
 
