@@ -96,7 +96,7 @@ class Fleet:
                 digests = Digests(name, parts.digest_keys, shared, self._keeper.keep)
                 shared = msgspec.structs.replace(shared, verify_digest=digests.verify)
             source = parts.source
-            notified = root.sources[name].payload == "notification"
+            notified = root.sources[name].payload != "message"
             if notified and any(store.follows for store in parts.stores.values()):
                 source = GrowingSource(source, self._shared.ledger)
             pipeline = Pipeline(source, root.sources[name], shared, component, reading_limit=limit)

@@ -166,7 +166,7 @@ class Pipeline:
     async def _read(self, delivery: Delivery) -> list[Commit | BaseException | None]:
         """Read what a message names, or holds: for each object its commit, its failure, or None where there is
         nothing to do. Raises the failure of an only one."""
-        if self._config.payload == "message":
+        if self._holds_events(delivery):
             data = payload(delivery.body)
             if isinstance(data, bytes):
                 return [await self._objects.read_message(delivery, data)]
@@ -185,6 +185,12 @@ class Pipeline:
         if len(reads) == 1:  # worth no further tasks
             return [await reads[0]]
         return await asyncio.gather(*reads, return_exceptions=True)
+
+    def _holds_events(self, delivery: Delivery) -> bool:
+        """Whether the message is log events itself."""
+        if self._config.payload == "auto":
+            return not notices.is_notification(delivery.attributes)
+        return self._config.payload == "message"
 
     # --- around the path ------------------------------------------------------------------------------------
 

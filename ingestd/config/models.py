@@ -8,7 +8,7 @@ This module only describes; reading files is `ingestd.config.load`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -130,6 +130,9 @@ class RouteConfig(Model):
 class SourceConfig(Model):
     """What every source understands; its own type adds the address."""
 
+    payload_may_be_found: ClassVar[bool] = False
+    """Whether the type's messages tell by themselves what they are: `payload` may be `auto`."""
+
     type: str
     """Name of the source type."""
     label: str = ""
@@ -145,9 +148,10 @@ class SourceConfig(Model):
     provider's limit (120,000 for an SQS queue)."""
     max_attempts: Annotated[int, Field(ge=1, le=1_000)] = 5
     """Own failures of an object or message before it is dead-lettered. Lost leases, kills and drains do not count."""
-    payload: Literal["notification", "message"] = "notification"
+    payload: Literal["notification", "message", "auto"] = "notification"
     """What the messages are: notifications about objects, or log events themselves (any framing and compression;
-    base64 and the envelope of SNS are taken off). Messages have no key: only a route without `prefix` takes them."""
+    base64 and the envelope of SNS are taken off). Messages have no key: only a route without `prefix` takes them.
+    `auto`, for Pub/Sub alone, tells message by message."""
     message_dedup_secs: Seconds = 3_600
     """How long the ids of messages that are events themselves are remembered, to recognise a redelivery."""
 
@@ -155,6 +159,12 @@ class SourceConfig(Model):
     @classmethod
     def _at_least_one(cls, routes: tuple[RouteConfig, ...]) -> tuple[RouteConfig, ...]:
         return routes or (RouteConfig(),)
+
+    @model_validator(mode="after")
+    def _payload_is_known(self) -> SourceConfig:
+        if self.payload == "auto" and not self.payload_may_be_found:
+            raise ValueError("`payload: auto` is for Pub/Sub alone; write `notification` or `message`")
+        return self
 
     @model_validator(mode="after")
     def _messages_have_a_route(self) -> SourceConfig:

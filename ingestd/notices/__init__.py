@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ingestd.notices import cloudtrail, event_grid, eventbridge, local_file, object_list, s3_event, sns
+from ingestd.notices import cloudtrail, event_grid, eventbridge, gcs, local_file, object_list, s3_event, sns
 from ingestd.notices._body import decode
 from ingestd.notices.base import Notice, Unknown
+from ingestd.notices.gcs import is_notification as is_notification
 
 Parser = Callable[[Any, Mapping[str, str]], Notice | None]
 
@@ -16,6 +17,7 @@ PARSERS: tuple[Parser, ...] = (
     s3_event.parse,
     eventbridge.parse,
     event_grid.parse,
+    gcs.parse,
     cloudtrail.parse,
     sns.parse,
     object_list.parse,

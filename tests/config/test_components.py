@@ -52,7 +52,7 @@ def test_a_built_in_type() -> None:
 @pytest.mark.parametrize("name", ["base", "_folder", "__init__", "nope", "", "../x", "os.path", "directory.Config"])
 def test_what_is_no_type(name: str) -> None:
     """Helpers, contracts and paths are no types; the message lists those that are."""
-    with pytest.raises(UnknownType, match="directory, memory"):
+    with pytest.raises(UnknownType, match="directory, gcp_pubsub, memory"):
         components.load("sources", name)
 
 

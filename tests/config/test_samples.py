@@ -20,7 +20,8 @@ VARIABLE = re.compile(r"\$\{([A-Z_]+):\?")
 
 def environment_of(*files: Path) -> dict[str, str]:
     """A value for each variable that a sample demands."""
-    return {name: "https://example.com/1/name" for file in files for name in VARIABLE.findall(file.read_text())}
+    values = {name: "https://example.com/1/name" for file in files for name in VARIABLE.findall(file.read_text())}
+    return values | {"GCP_SUBSCRIPTION": "projects/example/subscriptions/logs"}
 
 
 def known_log_types(_: object) -> set[str]:

@@ -1,4 +1,14 @@
 from tests.aws.servers import aws, aws_credentials, ministack, moto
 from tests.azure.servers import azure, no_azure_of_our_own
+from tests.gcp.servers import gcp, no_google_of_our_own
 
-__all__ = ["aws", "aws_credentials", "azure", "ministack", "moto", "no_azure_of_our_own"]
+__all__ = [
+    "aws",
+    "aws_credentials",
+    "azure",
+    "gcp",
+    "ministack",
+    "moto",
+    "no_azure_of_our_own",
+    "no_google_of_our_own",
+]

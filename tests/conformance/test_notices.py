@@ -13,6 +13,8 @@ from ingestd import notices
 from ingestd.model import ObjectRef
 from ingestd.notices.base import Notice, Unknown
 from tests.azure.servers import as_cloud_event, event
+from tests.gcp.servers import told
+from tests.gcp.storage import Stored
 from tests.notices.envelopes import eventbridge_event, in_sns, s3_event, security_lake_notice
 
 JSON = st.recursive(
@@ -80,6 +82,13 @@ def test_a_notice_with_any_value_replaced_gets_an_answer(known: dict[str, Any], 
 def test_whatever_a_topic_sends_gets_an_answer(document: Any) -> None:
     """What is in an envelope is as doubtful as the envelope."""
     assert isinstance(notices.parse(json.dumps(in_sns(json.dumps(document))).encode(), {}), Notice | Unknown)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(told(Stored("logs", "a", b"")))), st.text()), st.binary(max_size=50))
+def test_any_attributes_get_an_answer(attributes: dict[str, str], body: bytes) -> None:
+    """They are as doubtful as the body."""
+    sane = told(Stored("logs", "a", b""))
+    assert isinstance(notices.parse(body, sane | attributes), Notice | Unknown)
 
 
 def test_a_list_nested_too_deep_is_unknown() -> None:

@@ -6,11 +6,12 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ingestd.model import Delivery
-from ingestd.sources import aws_sqs, azure_queue
+from ingestd.sources import aws_sqs, azure_queue, gcp_pubsub
 from ingestd.sources.base import Source
 from ingestd.sources.directory import Config, DirectorySource
 from ingestd.sources.memory import MemorySource
@@ -18,6 +19,7 @@ from ingestd.state.base import State
 from ingestd.state.memory import MemoryState
 from tests.aws.servers import REGION, Aws
 from tests.azure.servers import Azure
+from tests.gcp.servers import Gcp
 
 
 @dataclass
@@ -78,6 +80,20 @@ async def _azure_queue(request: pytest.FixtureRequest, tmp_path: Path, state: St
     return Subject(azure_queue.build("queue", config, state), send)
 
 
+def _pubsub(**settings: Any) -> Maker:
+    async def make(request: pytest.FixtureRequest, tmp_path: Path, state: State) -> Subject:
+        gcp: Gcp = request.getfixturevalue("gcp")
+        subscription = gcp.subscription(**settings)
+        config = gcp_pubsub.Config(type="gcp_pubsub", subscription=subscription, pubsub_endpoint=gcp.pubsub_url)
+
+        async def send(name: str) -> None:
+            gcp.send(subscription, name.encode())
+
+        return Subject(gcp_pubsub.build("queue", config, state), send)
+
+    return make
+
+
 SUBJECTS: dict[str, Maker] = {
     "memory": _memory,
     "directory": _directory,
@@ -85,6 +101,8 @@ SUBJECTS: dict[str, Maker] = {
     "aws_sqs, FIFO, on ministack": _sqs("ministack", fifo=True),
     "aws_sqs on moto": _sqs("moto"),
     "azure_queue": _azure_queue,
+    "gcp_pubsub": _pubsub(),
+    "gcp_pubsub, exactly once": _pubsub(is_exactly_once=True),
 }
 
 

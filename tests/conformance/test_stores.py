@@ -10,12 +10,13 @@ import pytest
 
 from ingestd.errors import Permanent
 from ingestd.model import ObjectRef
-from ingestd.stores import azure_blob, s3
+from ingestd.stores import azure_blob, gcs, s3
 from ingestd.stores.base import Store
 from ingestd.stores.file import FileStore
 from ingestd.stores.memory import MemoryStore
 from tests.aws.servers import Aws
 from tests.azure.servers import NAME, Azure
+from tests.gcp.servers import Gcp
 
 
 @dataclass
@@ -86,6 +87,17 @@ def _azure(reader: azure_blob.Reader) -> Maker:
     return make
 
 
+def _gcs(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
+    gcp: Gcp = request.getfixturevalue("gcp")
+    bucket = gcp.bucket()
+    return Subject(
+        gcs.build(gcp.account()),
+        bucket,
+        lambda key, data: void(gcp.storage.put(bucket, key, data)),
+        tells_writes_apart=True,
+    )
+
+
 SUBJECTS: dict[str, Maker] = {
     "memory": _memory,
     "file": _file,
@@ -95,6 +107,7 @@ SUBJECTS: dict[str, Maker] = {
     "s3 on moto, fast": _s3("moto", "fast"),
     "azure_blob": _azure("sdk"),
     "azure_blob, fast": _azure("fast"),
+    "gcs": _gcs,
 }
 
 

@@ -1,0 +1,3 @@
+from tests.gcp.servers import gcp, no_google_of_our_own
+
+__all__ = ["gcp", "no_google_of_our_own"]
