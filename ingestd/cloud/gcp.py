@@ -164,13 +164,13 @@ def credentials_of(account: Account, text: str | None) -> Any:
         if text is None:
             found, _ = google.auth.default(scopes=SCOPES)
         else:
-            found, _ = google.auth.load_credentials_from_dict(  # type: ignore[no-untyped-call]
-                _document(text), scopes=SCOPES
-            )
+            found = _of_document(_document(text))
     except exceptions.DefaultCredentialsError as error:
         if text is not None:
             raise _unusable() from None
         raise Retryable(f"there are no Google credentials: {told(error)}", retry_after=REFUSED_RETRY_SECS) from error
+    except (exceptions.RefreshError, exceptions.TransportError) as error:  # some ask for a token to be made
+        raise _no_token(error) from error
     except (exceptions.GoogleAuthError, ValueError, TypeError, KeyError):
         raise _unusable() from None
     if account.impersonate is not None:
@@ -178,6 +178,23 @@ def credentials_of(account: Account, text: str | None) -> Any:
             found, account.impersonate, target_scopes=list(SCOPES)
         )
     return found
+
+
+def _of_document(document: dict[str, Any]) -> Any:
+    """The two kinds that a daemon is given. Others are those of people, or run programs."""
+    from google.auth import aws, identity_pool
+    from google.oauth2 import service_account
+
+    kind = document.get("type")
+    if kind == "service_account":
+        return service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+            document, scopes=SCOPES
+        )
+    if kind != "external_account":
+        raise _unusable()
+    is_aws = str(document.get("subject_token_type")).endswith("aws4_request")
+    module: Any = aws if is_aws else identity_pool
+    return module.Credentials.from_info(document, scopes=list(SCOPES))
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -191,7 +208,8 @@ def _document(text: str) -> dict[str, Any]:
 
 
 def _unusable() -> ConfigError:
-    return ConfigError([Problem("the Google credentials are not the JSON text of a usable credentials file")])
+    hint = "a service account's key, or the configuration of a workload identity federation"
+    return ConfigError([Problem("the Google credentials are not the JSON text of a usable file", hint=hint)])
 
 
 def _refresh(credentials: Any) -> None:
@@ -201,8 +219,11 @@ def _refresh(credentials: Any) -> None:
     try:
         credentials.refresh(Request())
     except exceptions.GoogleAuthError as error:
-        what = f"Google does not give us a token: {told(error)}"
-        raise Retryable(what, retry_after=REFUSED_RETRY_SECS) from error
+        raise _no_token(error) from error
+
+
+def _no_token(error: Exception) -> Retryable:
+    return Retryable(f"Google does not give us a token: {told(error)}", retry_after=REFUSED_RETRY_SECS)
 
 
 # --- errors -------------------------------------------------------------------------------------------------

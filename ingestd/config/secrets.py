@@ -1,9 +1,9 @@
 """Secrets by reference: the configuration says where a secret is, never what it is.
 
 `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` (systemd's `$CREDENTIALS_DIRECTORY`), `{aws_secret: NAME#KEY}`,
-`{aws_parameter: NAME}`, `{azure_secret: ADDRESS#KEY}`. A secret manager is one more row of `RESOLVERS`. A secret is
-read each time it is resolved, so that a rotated one is picked up without a restart; it is never kept here, printed,
-logged or sent to a child.
+`{aws_parameter: NAME}`, `{azure_secret: ADDRESS#KEY}`, `{gcp_secret: NAME#KEY}`. A secret manager is one more row of
+`RESOLVERS`. A secret is read each time it is resolved, so that a rotated one is picked up without a restart; it is
+never kept here, printed, logged or sent to a child.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ RESOLVERS: dict[str, Callable[[str], str]] = {
     "aws_secret": _from_manager("aws", "secret"),
     "aws_parameter": _from_manager("aws", "parameter"),
     "azure_secret": _from_manager("azure", "secret"),
+    "gcp_secret": _from_manager("gcp", "secret"),
 }
 """Kind of reference → how its value is read. Called in a thread by those who resolve at run time: may block.
 Raises `ConfigError` when the secret is not there, `Retryable` when its manager cannot be reached."""
