@@ -174,6 +174,7 @@ class _Site:
     def happen(self, number: int, daemon: int) -> None:
         """One round: good and bad files, messages that nobody understands; now and then worse."""
         records = [record(f"{number}-{index}") for index in range(40)]
+        records[0]["aFieldOfNoSchema"] = "drift"
         strange = [{"eventVersion": [], "no": "schema"}]
         for index in range(3):
             self._drop(f"{number}-{index}.json.gz", {"Records": [*records, *strange]})

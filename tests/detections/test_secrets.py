@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import importlib
 import json
+import sys
 import time
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
@@ -114,6 +116,14 @@ def test_the_rest_of_boto3_is_the_installed_one() -> None:
     assert boto3.client("s3", region_name="eu-central-1").meta.region_name == "eu-central-1"
     assert boto3.resource("dynamodb", region_name="eu-central-1").Table("t").name == "t"
     assert boto3.Session(region_name="eu-north-1").region_name == "eu-north-1"
+
+
+def test_modules_that_were_loaded_before_the_door_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has imported the package earlier has set its modules on the package, not here."""
+    monkeypatch.setitem(sys.modules, "boto3.earlier", ModuleType("boto3.earlier"))
+    assert boto3.earlier.__name__ == "boto3.earlier"
+    with pytest.raises(AttributeError, match="nowhere"):
+        _ = boto3.nowhere
 
 
 def test_a_rule_that_imports_boto3_gets_the_door(fork: Fork) -> None:

@@ -65,11 +65,13 @@ def seconds() -> dict[str, float]:
     return dict(json.loads(ended.stdout))
 
 
+@pytest.mark.slow
 def test_normalising_costs_about_as_much_as_decoding(seconds: dict[str, float]) -> None:
     """At most one and a half times `json.loads` of the same records."""
     assert seconds["ours"] <= MOST_OF_JSON_LOADS * seconds["loads"], seconds
 
 
+@pytest.mark.slow
 def test_normalising_costs_a_fraction_of_a_walk(seconds: dict[str, float]) -> None:
     """At least four times less than looking at the schema for each event."""
     assert LEAST_BELOW_A_WALK * seconds["ours"] <= seconds["walk"], seconds

@@ -125,6 +125,8 @@ def _default() -> Session:
 def __getattr__(name: str) -> Any:
     if name == "__version__" and __path__:
         return importlib.metadata.version("boto3")
+    if (below := sys.modules.get(f"boto3.{name}")) is not None:
+        return below  # loaded before this stood for the package, and so not set here
     raise AttributeError(f"module 'boto3' has no attribute {name!r}")
 
 
