@@ -98,7 +98,7 @@ class RuleSecrets:
             value = await asyncio.to_thread(where.resolve)
         except ConfigError as error:
             return _refused("not_found", f"secret {name!r}: {error}")
-        if len(value) < hiding.SHORTEST:
+        if len(value.strip()) < hiding.SHORTEST:  # a rule may strip it
             message = f"has fewer than {hiding.SHORTEST} characters, and could not be kept out of alerts"
             return _refused("unavailable", f"secret {name!r}: {message}")
         for part in islice(hiding.parts(value), MOST_PARTS):

@@ -1,7 +1,7 @@
 """Keeping the secrets that this process was given out of every text that leaves it.
 
 A secret is found as it is, as JSON, `repr` and URLs spell it, in texts within texts too; and so are the parts of it
-that are secrets themselves: the values of a JSON document, the lines of a key.
+that are secrets themselves: the values of a JSON document, the lines of a key, each without the space around it.
 """
 
 from __future__ import annotations
@@ -65,11 +65,25 @@ def parts(value: str) -> Iterator[str]:
 
 
 def _parts(value: str) -> Iterator[str]:
-    yield value
+    """First all values, then their lines: of a document with a long key in it, every value is hidden."""
+    texts = [value, *_values(value)]
+    for text in texts:
+        yield text
+        stripped = text.strip()
+        if len(text) > len(stripped) >= SHORTEST:  # rules strip what a file or a console ended with a newline
+            yield stripped
+    for text in reversed(texts):  # the lines of a whole document tell least
+        lines = [line.strip() for line in text.splitlines()]
+        if len(lines) > 1:
+            yield from (line for line in lines if len(line) >= _SHORTEST_LINE)
+
+
+def _values(value: str) -> Iterator[str]:
+    """The texts and numbers in a JSON document."""
     try:
         document = json.loads(value)
     except (ValueError, RecursionError):
-        document = None
+        return
     pending: list[Any] = [document]
     while pending:
         item = pending.pop()
@@ -79,9 +93,6 @@ def _parts(value: str) -> Iterator[str]:
             pending.extend(item)
         elif isinstance(item, str | int | float) and not isinstance(item, bool) and len(str(item)) >= SHORTEST:
             yield str(item)
-    lines = [line.strip() for line in value.splitlines()]
-    if len(lines) > 1:
-        yield from (line for line in lines if len(line) >= _SHORTEST_LINE)
 
 
 def _spelled(part: str) -> set[str]:

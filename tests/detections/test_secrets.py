@@ -192,6 +192,25 @@ def test_parts_of_a_secret_are_secrets() -> None:
     assert hid == "user ana token [secret] pin [secret] line [secret] True"
 
 
+PADDED = [
+    ("token-abc-1\n", ["token-abc-1"]),
+    (" \ttoken-abc-1 \r\n\n", ["token-abc-1"]),
+    ('{"user": "ana", "token": "token-abc-1\\n"}\n', ["token-abc-1"]),
+    (
+        json.dumps({"key": "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\nAnotherLineOfTheKey1\n", "pin": "pin-123 "}),
+        ["MIIEvQIBADANBgkqhkiG", "AnotherLineOfTheKey1", "pin-123"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("value", "used"), PADDED)
+def test_a_secret_is_hidden_as_a_rule_uses_it(value: str, used: list[str]) -> None:
+    """Stripped of its last newline, and line by line, as a whole and as a value in a JSON document."""
+    hiding.remember(value)
+    for text in used:
+        assert hiding.hide(f"with {text}, and {text.encode()!r}") == "with [secret], and b'[secret]'"
+
+
 def test_the_longer_of_two_secrets_goes_first() -> None:
     """One may be the beginning of another."""
     hiding.remember("token-1")
