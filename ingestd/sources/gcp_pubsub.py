@@ -1,8 +1,8 @@
 """A Pub/Sub subscription as a source: of notifications from Cloud Storage, or of log events themselves.
 
 Messages are pulled by unary calls on the SDK's channel, with the plain protobuf classes: the SDK's own objects take
-more than twice the CPU a message, its threads many times that. A pull goes on when nobody waits for it any more, since
-one that is cut off can take messages along; what it brings is handed out by the next `receive`.
+more than twice the CPU a message, its threads many times that. A pull goes on when nobody waits for it any more: one
+that is cut off can take messages along; what it brings is handed out by the next `receive`.
 
 Leases are ack deadlines. A pull gives the subscription's own, often ten seconds, so each is followed by a call that
 sets ours. Only a subscription that delivers exactly once says which messages are no longer ours; with any other, what
