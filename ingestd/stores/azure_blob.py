@@ -273,7 +273,7 @@ class AzureBlobStore(Store):
                 names = [container]
             else:
                 names = [found.name async for found in service.list_containers(name_starts_with=container or None)]
-            for name in sorted(names):
+            for name in sorted(names, key=lambda name: f"{name}/"):  # the order of their keys: `a-b/` is before `a/`
                 async for entry in service.get_container_client(name).list_blobs(name_starts_with=rest or None):
                     listed = _listed(bucket, name, entry)
                     if listed is not None and listed.ref.key > start_after:

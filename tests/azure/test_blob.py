@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
+from ingestd.backfill.listing import PrefixListing
+from ingestd.backfill.plan import Plan, place
 from ingestd.cloud.azure import Account
 from ingestd.errors import AttemptFailed, IngestdError, Overloaded, Permanent, Retryable, Superseded
 from ingestd.model import ObjectRef
@@ -134,6 +138,23 @@ async def test_a_listing_without_a_container_goes_over_all(
     by_key = {ref.key: store.listed_identity(ref) for ref in listed}
     assert by_key[f"{other}/b"] is None
     assert by_key[f"{container}/a"] is not None
+
+
+async def test_containers_are_listed_in_the_order_of_their_keys(
+    azure: Azure, store: AzureBlobStore, container: str
+) -> None:
+    """`a-b/` comes before `a/`: a walk that goes on, and one that looks for folders with dates, leave none out."""
+    names = [f"{container}-a-b", f"{container}-a"]
+    for name in names:
+        azure.blobs.create_container(name)
+        azure.put(name, "2026/x", b"x")
+    first, second = (f"{name}/2026/x" for name in names)
+    target = place(f"az://{NAME}/{container}-a")
+    dated = Plan(place=target, since=datetime(2026, 1, 1, tzinfo=UTC), until=datetime(2026, 2, 1, tzinfo=UTC))
+    for plan in (Plan(place=target), msgspec.structs.replace(dated, layout="*/%Y/")):
+        listing = PrefixListing(store, plan)
+        assert [entry.position async for entry in listing.walk()] == [first, second]
+        assert [entry.position async for entry in listing.walk(first)] == [second]
 
 
 async def test_an_account_without_credentials_is_not_asked(azure: Azure, store: AzureBlobStore, proxy: Proxy) -> None:
