@@ -1,7 +1,8 @@
 """S3 Inventory: a list of a bucket's objects that S3 writes each day or week, in place of listing millions of keys.
 
 The manifest names data files in CSV (gzip), Parquet or ORC. Each is fetched to a temporary file and checked against
-the manifest's digest before a row of it is believed. A position is the number of the file and of the row.
+the manifest's digest before a row of it is believed. A position names the manifest, and in it the file and the row: in
+a newer manifest the same row is another object, so that a walk by it begins at the start.
 """
 
 from __future__ import annotations
@@ -72,19 +73,19 @@ class InventoryListing(Listing):
         """See `Listing`."""
         place = self._plan.inventory
         assert place is not None
-        manifest = await self._manifest()
-        file_at, row_at = _parsed(after)
+        manifest, mark = await self._manifest()
+        file_at, first_row = _start(after, mark)
         for number, file in enumerate(manifest.files):
             if number < file_at:
                 continue
-            skip = row_at + 1 if number == file_at and after else 0
+            skip = first_row if number == file_at else 0
             with tempfile.TemporaryFile() as data:
                 await self._fetch(ObjectRef(store=place.scheme, bucket=place.bucket, key=file.key), file.digest, data)
                 rows = itertools.islice(enumerate(_rows(data, manifest, file.key)), skip, None)
                 while some := await asyncio.to_thread(lambda: list(itertools.islice(rows, ROWS))):  # noqa: B023
                     for row_number, row in some:
                         try:
-                            entry = self._entry(f"{number}:{row_number}", row)
+                            entry = self._entry(f"{mark}:{number}:{row_number}", row)
                         except ValueError as error:
                             text = f"{file.key}: row {row_number + 1} cannot be read: {error}"
                             raise Permanent(text, reason="bad_inventory") from None
@@ -104,7 +105,8 @@ class InventoryListing(Listing):
         )
         return Entry(position, ref) if plan.wants(ref, _time(row.get("last_modified_date"))) else None
 
-    async def _manifest(self) -> _Manifest:
+    async def _manifest(self) -> tuple[_Manifest, str]:
+        """The manifest, and a mark that no other one has."""
         place = self._plan.inventory
         assert place is not None
         key = place.prefix
@@ -113,6 +115,7 @@ class InventoryListing(Listing):
         ref = ObjectRef(store=place.scheme, bucket=place.bucket, key=key)
         with io.BytesIO() as data:
             await self._fetch(ref, None, data, most=MOST_MANIFEST_BYTES)
+            mark = hashlib.sha256(data.getvalue()).hexdigest()[:16]
             try:
                 manifest = msgspec.json.decode(data.getvalue(), type=_Manifest)
             except msgspec.DecodeError as error:
@@ -128,7 +131,7 @@ class InventoryListing(Listing):
         if (self._plan.since or self._plan.until) and "last_modified_date" not in named:
             text = f"{ref.url}: has no LastModifiedDate, which --since and --until need"
             raise Permanent(text, reason="bad_inventory")
-        return manifest
+        return manifest, mark
 
     async def _newest(self, folder: str) -> str:
         place = self._plan.inventory
@@ -154,9 +157,10 @@ class InventoryListing(Listing):
         into.seek(0)
 
 
-def _parsed(position: str) -> tuple[int, int]:
-    number, _, row = position.partition(":")
-    return (int(number), int(row)) if row else (0, 0)
+def _start(position: str, mark: str) -> tuple[int, int]:
+    """File and row behind a position; the start when it is a position in another manifest than the marked one."""
+    of, number, row = position.split(":") if position.count(":") == 2 else ("", "", "")
+    return (int(number), int(row) + 1) if of == mark else (0, 0)
 
 
 def _columns(manifest: _Manifest) -> list[str]:

@@ -30,7 +30,8 @@ class Listing(ABC):
 
     @abstractmethod
     def walk(self, after: str = "") -> AsyncIterator[Entry]:
-        """The objects behind a position, in an order that stays the same. Bounded memory.
+        """The objects behind a position, in an order that stays the same; all of them when the position means nothing
+        here any more. Bounded memory.
 
         Raises `Retryable`, after which a new walk from the last position may succeed, or `Permanent`."""
 

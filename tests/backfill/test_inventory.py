@@ -121,6 +121,15 @@ async def test_a_walk_goes_on_after_a_position(form: str) -> None:
     assert await walked(store, after=second.position) == []
 
 
+async def test_a_newer_inventory_is_walked_from_its_start() -> None:
+    """The same row is another object there; the ledger knows those that were read."""
+    store = stored("CSV", as_csv())
+    last = (await walked(store))[-1].position
+    newer = stored("CSV", as_csv(), day="2026-02-02T00-00Z", creationTimestamp="1769990400000")
+    store.objects = store.objects | newer.objects
+    assert [e.ref.key for e in await walked(store, after=last)] == KEYS[:2]
+
+
 @pytest.mark.parametrize("form", FORMATS)
 async def test_times_are_those_of_the_last_write(form: str) -> None:
     """As in a plain listing."""
