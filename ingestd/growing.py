@@ -2,7 +2,7 @@
 
 The message that announced such an object is acknowledged after the first commit. From then on a row of the ledger
 says where the object is and when it is due, and this source hands it out beside the messages of the queue, so that a
-look is leased, tried again, counted and set aside as every message is. After the last look the row is gone.
+look is leased, tried again, counted and rejected as every message is. After the last look the row is gone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ LEASE_SECS = 60.0
 """How long nobody else looks at an object that was handed out; extended like other leases."""
 ASK_SECS = 0.5
 """Shortest time between two questions to the ledger."""
+SET_ASIDE_SECS = 3600.0
+"""How long an object that failed for good is left alone: its message is gone, so this row alone knows of it."""
 _PREFIX = "growing:"
 
 
@@ -57,7 +59,8 @@ class GrowingSource(Source):
                 receipt=one.ref.url,
                 received_at=now,
                 lease_until=now + hold_secs,
-                receive_count=one.looks,
+                # looks that only found it busy count as well, and nothing else remembers an object that is given up
+                receive_count=min(one.looks, self.max_receives or one.looks),
             )
             for one in found
         ]
@@ -94,11 +97,15 @@ class GrowingSource(Source):
             await self._source.nack(messages, delay_secs)
 
     async def dead_letter(self, delivery: Delivery, reason: str, detail: str) -> None:
-        """See `Source`. An object has no message to be set aside: the reject tells of it."""
-        if delivery.message_id.startswith(_PREFIX):
+        """See `Source`. An object has no message to be set aside: the reject tells of it, and it is looked at again
+        much later, as long as it is there."""
+        if not delivery.message_id.startswith(_PREFIX):
+            await self._source.dead_letter(delivery, reason, detail)
+        elif reason == "not_found":
             await self._ledger.looked(self.name, [delivery.receipt], give_up=True)
         else:
-            await self._source.dead_letter(delivery, reason, detail)
+            await self._ledger.due_later(self.name, [delivery.receipt], SET_ASIDE_SECS)
+            await self._ledger.forget_message(self.name, delivery.message_id)
 
     async def check(self) -> list[Check]:
         """See `Source`."""

@@ -352,4 +352,4 @@ def _patience(failure: BaseException) -> int:
 
 def _back_off(attempts: int) -> float:
     """Seconds until the next attempt: 2, 4, 8 … up to five minutes."""
-    return min(2.0 ** max(1, attempts), LONGEST_BACK_OFF_SECS)
+    return min(2.0 ** min(max(1, attempts), 32), LONGEST_BACK_OFF_SECS)

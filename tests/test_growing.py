@@ -136,17 +136,47 @@ async def test_a_closed_object_is_not_followed_at_all(source: GrowingSource, led
     assert await source.receive(10, 0) == []
 
 
-async def test_what_failed_for_good_is_followed_no_more(
+async def test_what_failed_for_good_is_looked_at_again_after_an_hour(
     source: GrowingSource, queue: MemorySource, ledger: Ledger, clock: Clock
 ) -> None:
-    """The reject tells of it; no message is set aside."""
+    """No message is left to tell of what is appended when the reason is gone; its attempts begin anew."""
     await ledger.follow("entra", REF, 60.0)
     clock.now += 60
     (due,) = await source.receive(10, 0)
+    await ledger.message_failed("entra", due.message_id, "forbidden")
     await source.dead_letter(due, "forbidden", "not allowed")
-    clock.now += 3600
+    clock.now += 3599
     assert await source.receive(10, 0) == []
+    clock.now += 1
+    assert [again.message_id for again in await source.receive(10, 0)] == [due.message_id]
+    assert await ledger.message_failed("entra", due.message_id, "forbidden") == 1
     assert queue.dead_letters == []
+
+
+async def test_what_is_gone_is_followed_no_more(source: GrowingSource, ledger: Ledger, clock: Clock) -> None:
+    """It does not grow again."""
+    await ledger.follow("entra", REF, 60.0)
+    clock.now += 60
+    (due,) = await source.receive(10, 0)
+    await source.dead_letter(due, "not_found", "no such blob")
+    clock.now += 100_000
+    assert await source.receive(10, 0) == []
+
+
+async def test_looks_do_not_use_up_what_a_message_may_be_received(
+    source: GrowingSource, ledger: Ledger, clock: Clock
+) -> None:
+    """A look that finds the object busy is counted too, and nothing else knows of what is appended later."""
+    source.max_receives = 2
+    await ledger.follow("entra", REF, 60.0)
+    clock.now += 60
+    counts = []
+    for _ in range(4):
+        (due,) = await source.receive(10, 0)
+        counts.append(due.receive_count)
+        await source.nack([due], 2)
+        clock.now += 2
+    assert counts == [1, 2, 2, 2]
 
 
 async def test_each_source_follows_its_own(source: GrowingSource, ledger: Ledger, clock: Clock) -> None:

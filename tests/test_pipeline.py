@@ -210,6 +210,11 @@ async def test_a_refused_object_is_a_reject_and_a_dead_letter(path: House) -> No
     assert [reason for _, reason, _ in path.source.dead_letters] == ["forbidden"]
 
 
+def test_the_back_off_ends_at_five_minutes_however_often_a_message_came() -> None:
+    """A queue without a limit of its own hands a message out thousands of times."""
+    assert [pipeline._back_off(attempts) for attempts in (0, 3, 9, 5_000)] == [2.0, 8.0, 300.0, 300.0]
+
+
 async def test_a_source_that_cannot_be_asked_for_a_moment_is_not_taken_for_empty(path: House) -> None:
     """`run --once` goes on."""
     path.announce("a")
