@@ -85,6 +85,8 @@ class DirectorySource(Source):
         self._delayed: list[tuple[float, str]] = []
         self._swept_walks = 0
         self._sweep: asyncio.Task[None] | None = None
+        self._gone_before: set[str] = set()
+        """Paths that were gone after the last walk."""
 
     def _on_degraded(self, reason: str) -> None:
         if not self.degraded:
@@ -154,7 +156,7 @@ class DirectorySource(Source):
             for key in self._being_read_elsewhere(fresh):
                 del changed[key], fresh[key]
                 heapq.heappush(self._delayed, (now + MOVED_SECS, key))
-            await note_moves(self._state, self.name, self._root, fresh, now)
+            await note_moves(self._state, self.name, self._root, fresh, known, now)
         except BaseException:
             for key in candidates:
                 self._watch.give_back(key)
@@ -234,20 +236,23 @@ class DirectorySource(Source):
         return self._watch.ready + len(self._delayed)
 
     def _sweep_when_due(self) -> None:
-        """Forget the paths that are gone, once after each walk through a tree that is not empty: an empty one may
-        be a file system that is not mounted just now."""
+        """Forget the paths that are gone for a second time, after each walk through a tree that is not empty: an
+        empty one may be a file system that is not mounted just now. A file that was renamed may still be settling under its
+        new path, and goes on there by what is known of the old one."""
         if self._swept_walks < self._watch.full_walks and (self._sweep is None or self._sweep.done()):
             self._swept_walks = self._watch.full_walks
             self._sweep = asyncio.create_task(self._forget_what_is_gone(), name=f"sweep-{self.name}")
 
     async def _forget_what_is_gone(self) -> None:
-        after = ""
+        after, gone_before, self._gone_before = "", self._gone_before, set()
         try:
             while page := await self._state.read(self._page_after(after)):
                 after = page[-1]
                 gone = await asyncio.to_thread(self._gone, page)
-                if gone:
-                    await self._state.transact(partial(files.forget, source=self.name, paths=gone))
+                again = [key for key in gone if key in gone_before]
+                self._gone_before.update(gone)
+                if again:
+                    await self._state.transact(partial(files.forget, source=self.name, paths=again))
         except Retryable as error:
             occurrences.retrying("receive", error, in_secs=self._config.rescan_secs, source=self.name)
 

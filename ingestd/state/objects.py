@@ -119,11 +119,10 @@ def newest_at(tx: Transaction, url: str) -> ObjectRow | None:
 
 
 def move(tx: Transaction, urls: Mapping[str, str], now: float) -> None:
-    """What may grow lies under another URL from now on (old → new, all at once): `newest_at` finds it there."""
-    moved = [(row.identity, new) for old, new in urls.items() if (row := newest_at(tx, old)) is not None]
+    """Objects (identity → URL) that may grow lie there from now on: `newest_at` finds them."""
     tx.executemany(
         "UPDATE objects SET url = :url, touched_at = :now WHERE identity = :identity",
-        ({"identity": identity, "url": url, "now": now} for identity, url in moved),
+        ({"identity": identity, "url": url, "now": now} for identity, url in urls.items()),
     )
 
 

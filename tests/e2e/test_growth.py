@@ -119,3 +119,24 @@ def test_another_file_under_a_name_that_was_read_is_read(site: Site) -> None:
     (site.inbox / "a.log").rename(site.inbox / "b.log")
     (site.inbox / "a.log").write_bytes(_lines(2))
     assert _drain(site) == _each_once(1, 2)
+
+
+def test_a_rotation_that_is_found_file_by_file_is_not_read_again(site: Site) -> None:
+    """The new `a.log` is read before the old one is found under its new name, as when many files are walked."""
+    site.config.write_text(site.config.read_text().replace("settle_secs: 0", "settle_secs: 0\n    max_held: 1"))
+    for number in range(1, 4):
+        (site.inbox / f"a.log{'.1' * (number - 1)}").write_bytes(_lines(number))
+    assert _drain(site) == _each_once(1, 2, 3)
+    for number in (3, 2, 1):
+        (site.inbox / f"a.log{'.1' * (number - 1)}").rename(site.inbox / f"a.log{'.1' * number}")
+    (site.inbox / "a.log").write_bytes(_lines(4))
+    assert _drain(site) == _each_once(1, 2, 3, 4)
+
+
+def test_a_file_that_is_replaced_by_a_longer_version_of_itself_goes_on(site: Site) -> None:
+    """Written beside and renamed over: another inode, the same beginning."""
+    (site.inbox / "a.log").write_bytes(_lines(1, 2))
+    assert _drain(site) == _each_once(1, 2)
+    (site.inbox / "a.tmp").write_bytes(_lines(1, 2, 3))
+    (site.inbox / "a.tmp").rename(site.inbox / "a.log")
+    assert _drain(site) == _each_once(1, 2, 3)

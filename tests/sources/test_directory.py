@@ -392,9 +392,11 @@ async def test_paths_that_are_gone_are_forgotten_after_a_walk(
     await source.ack(await _all(source, clock))
     for number in range(8):
         (inbox / f"{number}.log").unlink()
-    clock.added += 1000
-    assert await source.receive(10, 0.05) == []
-    assert source._sweep is not None
-    await source._sweep
+    for left in (10, 2):  # a file that was renamed may still be found under its new path
+        clock.added += 1000
+        assert await source.receive(10, 0.05) == []
+        assert source._sweep is not None
+        await source._sweep
+        assert len(await state.read(lambda tx: files.known_after(tx, "inbox", "", 100))) == left
     assert await state.read(lambda tx: files.known_after(tx, "inbox", "", 100)) == ["8.log", "9.log"]
     await source.close()
