@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from ingestd.errors import Retryable
 from ingestd.ledger import Ledger
 from ingestd.model import Check, Delivery
 from ingestd.sources.base import Source
+from ingestd.telemetry import occurrences
 
 LEASE_SECS = 60.0
 """How long nobody else looks at an object that was handed out; extended like other leases."""
@@ -44,7 +46,12 @@ class GrowingSource(Source):
         due = await self._due(limit) if not wait_secs or self._clock() >= self._ask_at else []
         if len(due) == limit:
             return due
-        return due + await self._source.receive(limit - len(due), 0.0 if due else wait_secs)
+        try:
+            return due + await self._source.receive(limit - len(due), 0.0 if due else wait_secs)
+        except Retryable:
+            if due:  # these are taken; the queue is asked again at once, and tells of its trouble then
+                return due
+            raise
 
     async def _due(self, limit: int) -> list[Delivery]:
         now = self._clock()
@@ -72,13 +79,19 @@ class GrowingSource(Source):
     async def extend(self, deliveries: Sequence[Delivery], lease_secs: float) -> list[Delivery]:
         """See `Source`."""
         growing, messages = _parted(deliveries)
-        extended = await self._source.extend(messages, lease_secs) if messages else []
-        if growing:
-            hold_secs = max(LEASE_SECS, lease_secs)
+        held = await self._extend_growing(growing, max(LEASE_SECS, lease_secs)) if growing else []
+        return held + (await self._source.extend(messages, lease_secs) if messages else [])
+
+    async def _extend_growing(self, growing: list[Delivery], hold_secs: float) -> list[Delivery]:
+        """Answers them as they are when the ledger cannot be asked: the queue's fresh receipts must not be lost by
+        that, and their own leases are tried again at the next turn."""
+        until = self._clock() + hold_secs
+        try:
             await self._ledger.due_later(self.name, [one.receipt for one in growing], hold_secs)
-            until = self._clock() + hold_secs
-            extended += [msgspec.structs.replace(one, lease_until=until) for one in growing]
-        return extended
+        except Retryable as error:
+            occurrences.extension_failed(self.name, len(growing), error)
+            return growing
+        return [msgspec.structs.replace(one, lease_until=until) for one in growing]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See `Source`."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ingestd.errors import Retryable
 from ingestd.growing import GrowingSource
 from ingestd.ledger import Ledger
 from ingestd.model import ObjectRef
@@ -33,13 +34,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def ledger(clock: Clock) -> AsyncIterator[Ledger]:
+async def state() -> AsyncIterator[MemoryState]:
+    """What the ledger stands on."""
+    made = MemoryState()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def ledger(state: MemoryState, clock: Clock) -> AsyncIterator[Ledger]:
     """A ledger in memory."""
-    state = MemoryState()
     made = await Ledger.open(state, None, clock=clock)
     yield made
     await made.close()
-    await state.close()
 
 
 @pytest.fixture
@@ -78,6 +85,48 @@ async def test_an_object_stands_beside_messages(
     await source.ack(extended)
     assert queue.acked == [received[1].message_id]
     assert [d.body for d in await source.receive(10, 0)] == [b"b"]
+
+
+async def test_objects_are_handed_out_while_the_queue_cannot_be_asked(
+    source: GrowingSource, queue: MemorySource, ledger: Ledger, clock: Clock
+) -> None:
+    """They are taken, and due to nobody else until their lease is over; without any, the queue's trouble is told."""
+    await ledger.follow("entra", REF, 60.0)
+    clock.now += 60
+    queue.fail_next["receive"] = 2
+    assert len(await source.receive(10, 0)) == 1
+    with pytest.raises(Retryable):
+        await source.receive(10, 0)
+
+
+async def test_leases_of_messages_are_extended_while_the_ledger_cannot_be_asked(
+    source: GrowingSource, queue: MemorySource, ledger: Ledger, state: MemoryState, clock: Clock
+) -> None:
+    """The queue's fresh receipts are answered, and the objects with the lease they had."""
+    await ledger.follow("entra", REF, 60.0)
+    queue.put(b"a")
+    clock.now += 60
+    growing, message = await source.receive(10, 0)
+    clock.now += 10
+    state.fail_before_commit = 1
+    extended = {one.message_id: one.lease_until for one in await source.extend([growing, message], 300)}
+    assert extended == {growing.message_id: growing.lease_until, message.message_id: clock.now + 300}
+
+
+async def test_leases_of_objects_are_extended_while_the_queue_cannot_be_asked(
+    source: GrowingSource, queue: MemorySource, ledger: Ledger, clock: Clock
+) -> None:
+    """Nobody else may look at them meanwhile."""
+    await ledger.follow("entra", REF, 60.0)
+    queue.put(b"a")
+    clock.now += 60
+    received = await source.receive(10, 0)
+    queue.fail_next["extend"] = 1
+    clock.now += 50
+    with pytest.raises(Retryable):
+        await source.extend(received, 300)
+    clock.now += 50
+    assert all(one.message_id != received[0].message_id for one in await source.receive(10, 0))
 
 
 async def test_what_is_held_is_due_to_nobody_else(source: GrowingSource, ledger: Ledger, clock: Clock) -> None:
