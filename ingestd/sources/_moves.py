@@ -28,8 +28,9 @@ async def note_moves(
     now: float,
 ) -> None:
     """Of files `found` at paths where nothing, or by `known` another file, was: what was read of them under an
-    earlier path counts for the new one. A file that still lies under the earlier path, too, has two names and is read under
-    both. The file that was known there may lie under a path that is looked at later: what it was is put aside.
+    earlier path counts for the new one. A file that still lies under the earlier path, too, has two names and is
+    read under both. The file that was known there may lie under a path that is looked at later: what it was is put
+    aside.
     """
     taken = {key: known[key] for key in found if key in known}
 

@@ -237,8 +237,8 @@ class DirectorySource(Source):
 
     def _sweep_when_due(self) -> None:
         """Forget the paths that are gone for a second time, after each walk through a tree that is not empty: an
-        empty one may be a file system that is not mounted just now. A file that was renamed may still be settling under its
-        new path, and goes on there by what is known of the old one."""
+        empty one may be a file system that is not mounted just now. A file that was renamed may still be settling
+        under its new path, and goes on there by what is known of the old one."""
         if self._swept_walks < self._watch.full_walks and (self._sweep is None or self._sweep.done()):
             self._swept_walks = self._watch.full_walks
             self._sweep = asyncio.create_task(self._forget_what_is_gone(), name=f"sweep-{self.name}")
