@@ -269,11 +269,15 @@ class Daemon:
         ends, begins = changed(old.sources, new.sources)
         sources = self._fleet.build(new, begins)
         destinations: dict[str, Destination] | None = None
+        secrets = self._rule_calls.secrets
         try:
             if old.destinations != new.destinations:
                 destinations = self._delivery.build(new)
+            if old.detections.secrets != new.detections.secrets:  # before workers of the new generation ask
+                self._rule_calls.secrets = RuleSecrets(new.detections.secrets)
             await self._generations.change(new)
         except BaseException:
+            self._rule_calls.secrets = secrets
             for source in sources.values():
                 await source.close()
             for destination in (destinations or {}).values():
@@ -282,8 +286,6 @@ class Daemon:
         self._root = new
         if old.logging != new.logging:
             logs.configure(new.logging.level, new.logging.format, fold_secs=new.logging.fold_secs)
-        if old.detections.secrets != new.detections.secrets:
-            self._rule_calls.secrets = RuleSecrets(new.detections.secrets)
         self._delivery.alerts.max_per_hour = new.alerts.max_per_hour
         self._writer.settings = assembly.writer_settings(new)
         self._ledger.message_dedup_secs = assembly.message_dedup_secs(new)

@@ -15,7 +15,9 @@ import pytest
 
 from ingestd import assembly
 from ingestd.daemon import Daemon
+from ingestd.errors import ConfigError, Problem
 from ingestd.reload import Coalesced
+from ingestd.workers.settings import CodeSpec
 from tests.proofs import checker, hostile
 from tests.proofs.site import Site
 
@@ -116,6 +118,35 @@ async def test_what_a_running_daemon_cannot_change_is_refused(running: tuple[Sit
     site, daemon = running
     site.config.write_text(site.config.read_text().replace("state.db", "other.db"))
     assert any("restart" in problem for problem in await daemon.reload())
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+async def test_a_secret_that_is_no_more_granted_is_refused_before_the_new_workers_start(
+    running: tuple[Site, Daemon], monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    """And granted again when the reload is refused for its code."""
+    site, daemon = running
+    monkeypatch.setenv("RULES_KEY", "value-of-a-rule")
+    without = site.config.read_text()
+    granted = "detections: {secrets: {values: {panther-analysis/a: {env: RULES_KEY}}}, "
+    site.config.write_text(without.replace("detections: {", granted))
+    assert await daemon.reload() == []
+    said: list[str] = []
+
+    async def ask() -> None:
+        said.append((await daemon._rule_calls.secrets.get("R", "panther-analysis/a")).value)
+
+    async def start(spec: CodeSpec) -> None:
+        await ask()
+        if is_refused:
+            raise ConfigError([Problem("a broken rule")])
+
+    await ask()
+    monkeypatch.setattr(daemon._pool, "reload", start)
+    site.config.write_text(without)
+    assert bool(await daemon.reload()) is is_refused
+    await ask()
+    assert said == ["value-of-a-rule", "", "value-of-a-rule" if is_refused else ""]
 
 
 async def test_calls_during_a_reload_share_the_next_one() -> None:
