@@ -158,11 +158,11 @@ class Daemon:
 
         shared = Shared(ledger=ledger, pool=self._pool, writer=self._writer)
         self._fleet = Fleet(shared, state, self._health, keeper, self._build)
-        turns: list[tuple[Callable[[], Awaitable[None]], float]] = [
+        turns: list[tuple[Callable[[], Awaitable[None]], float | Callable[[], float]]] = [
             (partial(self._forget_old, ledger), SWEEP_SECS),
             (partial(self._show_health, ledger), GAUGE_SECS),
             (self._fleet.show_depths, DEPTH_SECS),
-            (self._generations.refresh, root.enrichment.refresh_secs),
+            (self._generations.refresh, lambda: self._generations.refresh_secs),
         ]
         self._looking_around = asyncio.create_task(
             for_ever(self._writer.recover, "daemon", every_secs=LOOK_AROUND_SECS), name="look around"

@@ -40,6 +40,11 @@ class Generations:
                 await self._took(root, code, tables)
             self._root = root
 
+    @property
+    def refresh_secs(self) -> float:
+        """How often to `refresh`, by the configuration in use."""
+        return self._root.enrichment.refresh_secs
+
     async def refresh(self) -> None:
         """Load again if files of tables were replaced since, and nobody is writing them now. Code that has changed
         as well waits for a reload of the configuration, and the tables with it: it may be half written."""

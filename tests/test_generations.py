@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +13,7 @@ import yaml
 from ingestd.config.load import load
 from ingestd.config.models import Root
 from ingestd.errors import ConfigError, Problem
+from ingestd.forever import for_ever
 from ingestd.generations import Generations
 from ingestd.telemetry import catalogue
 from ingestd.workers.pool import Pool
@@ -48,6 +51,7 @@ class Site:
         for name in ("rules", "tables"):
             (folder / name).mkdir()
         (folder / "tables" / "t.csv").write_text("key\na\n")
+        self.refresh_secs = 60
         self.workers = Workers()
         self.generations = Generations(cast(Pool, self.workers), self.workers.tell)
 
@@ -56,7 +60,7 @@ class Site:
         config = {
             "sources": {"inbox": {"type": "directory", "path": "inbox"}},
             "detections": {"paths": ["rules"], **detections},
-            "enrichment": {"paths": ["tables"]},
+            "enrichment": {"paths": ["tables"], "refresh_secs": self.refresh_secs},
         }
         (self.folder / "ingestd.yml").write_text(yaml.safe_dump(config))
         return load(self.folder / "ingestd.yml")
@@ -136,3 +140,26 @@ async def test_a_refused_reload_changes_nothing(site: Site) -> None:
     site.table("key\nb\n")
     assert [await site.refreshed() for _ in range(2)] == [1, 2]
     assert site.workers.loaded[-1] == site.workers.loaded[0]
+
+
+async def test_how_often_tables_are_looked_at_is_that_of_the_last_reload(site: Site) -> None:
+    """Each pause is as long as the configuration in use says when it begins."""
+    paused: list[float] = []
+    secs = iter((60, 5, 7))
+
+    async def turn() -> None:
+        if paused:
+            site.refresh_secs = next(secs)
+            site.workers.refuses = site.refresh_secs == 7
+            with contextlib.suppress(ConfigError):
+                await site.generations.change(site.root(enable=[] if site.refresh_secs != 7 else ["X"]))
+
+    def pause() -> float:
+        paused.append(site.generations.refresh_secs)
+        if len(paused) == 4:
+            task.cancel()
+        return 0.0
+
+    task = asyncio.create_task(for_ever(turn, "daemon", every_secs=pause))
+    await asyncio.gather(task, return_exceptions=True)
+    assert paused == [60, 60, 5, 5]

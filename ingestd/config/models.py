@@ -272,8 +272,7 @@ class EnrichmentConfig(Model):
     max_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 1_073_741_824
     """What all tables may take, in temporary files that are mapped into memory; `.mmdb` files do not count."""
     refresh_secs: Annotated[Seconds, Field(ge=1)] = 60
-    """How often to look whether a table's file has changed; the workers get it once it stays as it is. Takes effect
-    at a restart."""
+    """How often to look whether a table's file has changed; the workers get it once it stays as it is."""
 
 
 class DetectionsConfig(Model):
