@@ -127,6 +127,7 @@ async def test_services_that_fail_now_and_then(gcp: Gcp, tmp_path: Path, share: 
     assert site.rejects() == Counter()
 
 
+@pytest.mark.slow
 def test_two_daemons_share_a_subscription(gcp: Gcp, tmp_path: Path) -> None:
     """On one state: each record once."""
     bucket, name = gcp.bucket(), gcp.subscription()
