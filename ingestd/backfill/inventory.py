@@ -1,8 +1,8 @@
 """S3 Inventory: a list of a bucket's objects that S3 writes each day or week, in place of listing millions of keys.
 
 The manifest names data files in CSV (gzip), Parquet or ORC. Each is fetched to a temporary file and checked against
-the manifest's digest before a row of it is believed. A position names the manifest, and in it the file and the row: in
-a newer manifest the same row is another object, so that a walk by it begins at the start.
+the manifest's digest before a row of it is believed. A position names the manifest, and in it the file and the
+row: in a newer manifest the same row is another object, so that a walk by it begins at the start.
 """
 
 from __future__ import annotations

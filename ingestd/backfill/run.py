@@ -28,14 +28,21 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """A backfill as it was asked for."""
 
     plan: Plan
-    listing_id: str
-    """What was asked for, as text: the same again goes on where it was broken off."""
     source: str
     objects_per_sec: float | None = None
     bytes_per_sec: float | None = None
     detect: bool = True
     quiet: bool = False
     """Log warnings only: somebody is watching a progress bar."""
+
+    @property
+    def listing_id(self) -> str:
+        """What was asked for: the same again goes on where it was broken off. Not so `30d`, which is another moment
+        with each start: what it did not ask for before may lie before the position."""
+        plan = self.plan
+        inventory = plan.inventory.url if plan.inventory is not None else ""
+        asked = [self.source, plan.place.url, plan.since, plan.until, plan.layout, inventory, plan.again]
+        return " ".join(str(part or "") for part in asked)
 
 
 def run(file: Path, order: Order, tally: Tally) -> int:
@@ -61,6 +68,7 @@ def run(file: Path, order: Order, tally: Tally) -> int:
             objects_per_sec=order.objects_per_sec,
             bytes_per_sec=order.bytes_per_sec,
         )
+        # what grows is followed by daemons only: here it would be read without detections, or under --again
         return Built(source=source, stores=stores, digest_keys=assembly.digest_keys(name, root))
 
     return daemon.run(file, once=True, load=load, build=build)

@@ -34,8 +34,9 @@ TELL_SECS = 30.0
 REFUSALS = 5
 """A listing that is refused so often one after the other will not be allowed."""
 LONGEST_PAUSE_SECS = 60.0
-NEVER_TOUCHED_SECS = 90 * 86_400.0
-"""A listing that nobody has gone on with for so long is begun anew."""
+STALE_SECS = 3600.0
+"""A listing that nobody has gone on with for so long is begun anew: new objects may lie before its position, and the
+ledger makes it cheap."""
 
 
 class _Open(msgspec.Struct):
@@ -113,7 +114,7 @@ class ListingSource(Source):
     async def _start(self) -> None:
         if self._started:
             return
-        before = self._clock() - NEVER_TOUCHED_SECS
+        before = self._clock() - STALE_SECS
 
         def begin(tx: Transaction) -> str:
             listings.sweep(tx, before)

@@ -95,8 +95,8 @@ def command(
     """Read what already lies in a bucket, each object once.
 
     By prefix, time or inventory; it does not matter whether a notification names an object too, or whether a daemon
-    runs on the same host. The same command goes on where it was broken off; Ctrl-C finishes what was begun. The exit
-    code is 1 when objects were set aside; `ingestd rejects` shows why.
+    runs on the same host. The same command reads what is left when it was broken off; Ctrl-C finishes what was begun.
+    The exit code is 1 when objects were set aside; `ingestd rejects` shows why.
     """
     from ingestd.backfill.run import Order, choose_source
     from ingestd.backfill.run import run as run_backfill
@@ -109,7 +109,6 @@ def command(
     shows_bar = progress and not dry_run and sys.stderr.isatty()
     order = Order(
         plan=plan,
-        listing_id=" ".join([chosen, url, since, until, layout, inventory, again]),
         source=chosen,
         objects_per_sec=objects_per_sec,
         bytes_per_sec=_bytes(bytes_per_sec),
@@ -216,4 +215,4 @@ def _print_end(tally: Tally, *, as_json: bool) -> None:
     if tally.failure:
         output.note(f"The listing could not be read to its end: {tally.failure}")
     elif not tally.is_complete:
-        output.note("Not everything was read; the same command goes on from here.")
+        output.note("Not everything was read; the same command reads the rest.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
 from ingestd.backfill.listing import Entry, Listing, PrefixListing
 from ingestd.backfill.pace import Pace
-from ingestd.backfill.plan import Plan, place
+from ingestd.backfill.plan import Plan, moment, place
+from ingestd.backfill.run import Order
 from ingestd.backfill.source import ListingSource
 from ingestd.backfill.tally import Tally
 from ingestd.cli.backfill_bar import facts
@@ -40,13 +42,15 @@ class Bucket:
         """All of it."""
         return PrefixListing(self.store, Plan(place=place("memory://b/k")))
 
-    def source(self, listing: Listing | None = None, *, objects_per_sec: float | None = None) -> ListingSource:
+    def source(
+        self, listing: Listing | None = None, *, objects_per_sec: float | None = None, listing_id: str = "test"
+    ) -> ListingSource:
         """A new source; its clock is ours."""
         return ListingSource(
             "trail",
             listing or self.listing(),
             self.state,
-            listing_id="test",
+            listing_id=listing_id,
             identify=identify,
             tally=Tally(),
             objects_per_sec=objects_per_sec,
@@ -103,6 +107,35 @@ async def test_a_listing_that_was_worked_through_begins_anew() -> None:
     await source.close()
     assert source.tally.is_complete
     assert len(await everything(bucket.source())) == 3
+
+
+@pytest.mark.parametrize(("minutes", "first"), [(59, "k0004"), (61, "k-new")])
+async def test_a_listing_that_was_left_for_an_hour_begins_anew(minutes: int, first: str) -> None:
+    """What came since may lie before its position."""
+    bucket = Bucket(10)
+    source = bucket.source()
+    await source.ack((await everything(source))[:4])
+    await source.close()
+    bucket.store.put("b", "k-new", b"x")
+    bucket.now += minutes * 60
+    assert keys(await everything(bucket.source()))[0] == first
+
+
+@pytest.mark.parametrize(("since", "first"), [("1970-01-01", "k0004"), ("1d", "k0000")])
+async def test_a_time_ago_is_another_listing_each_time(since: str, first: str) -> None:
+    """The position was reached with another beginning, before which it left objects out."""
+    bucket = Bucket(10)
+    begun, resumed = (listing_id(since, datetime(2026, 1, 31, 12, second, tzinfo=UTC)) for second in (0, 1))
+    source = bucket.source(listing_id=begun)
+    await source.ack((await everything(source))[:4])
+    await source.close()
+    assert keys(await everything(bucket.source(listing_id=resumed)))[0] == first
+
+
+def listing_id(since: str, now: datetime) -> str:
+    """Of a backfill that is asked for at that time."""
+    plan = Plan(place=place("memory://b/k"), since=moment(since, now))
+    return Order(plan=plan, source="trail").listing_id
 
 
 async def test_what_the_ledger_knows_is_not_handed_out() -> None:
