@@ -218,6 +218,8 @@ class ResourceCheck(msgspec.Struct, frozen=True, kw_only=True):
     resource_type: str
     row_id: str
     """Of the snapshot."""
+    event_time: str
+    """`p_event_time` of the snapshot: it says nothing about a resource of which a newer one was read."""
     verdicts: dict[str, Verdict]
     """By policy id."""
 

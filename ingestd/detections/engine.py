@@ -39,6 +39,8 @@ class Engine:
     def __init__(self, detections: DetectionSet, watch: Watch, *, routing: Routing = "on") -> None:
         self.detections = detections
         self.watch = watch
+        self.has_policies = bool(detections.policies)
+        """Whether any is enabled. Without, `check` has nothing to say of how resources stand."""
         self.suspended: set[str] = set()
         """Ids of rules not to run until reload."""
         self.timeouts: dict[str, int] = {}
@@ -90,9 +92,12 @@ class Engine:
         }
         for match in matches:
             verdicts[match.detection_id] = "fail" if match.kind == "policy" else "error"
-        row_id = event["p_row_id"]
         checked = ResourceCheck(
-            resource_id=resource_id, resource_type=resource_type, row_id=row_id, verdicts=verdicts
+            resource_id=resource_id,
+            resource_type=resource_type,
+            row_id=event["p_row_id"],
+            event_time=event["p_event_time"],
+            verdicts=verdicts,
         )
         return matches, checked
 

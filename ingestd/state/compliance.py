@@ -21,6 +21,7 @@ TABLES = (
         since DOUBLE PRECISION NOT NULL,
         checked_at DOUBLE PRECISION NOT NULL,
         row_id TEXT NOT NULL,
+        event_time TEXT NOT NULL,
         PRIMARY KEY (resource_key, policy_id)
     )""",
     "CREATE INDEX compliance_checked ON compliance (checked_at)",
@@ -45,19 +46,26 @@ _COLUMNS = "resource_id, resource_type, policy_id, verdict, since, checked_at, r
 
 
 def record(tx: Transaction, checks: Sequence[ResourceCheck], now: float) -> None:
-    """Note verdicts; of several of one resource, the last. A policy that is no more asked about it is forgotten."""
-    for check in {(check.resource_type, check.resource_id): check for check in checks}.values():
+    """Note verdicts; of several snapshots of one resource, the newest. A policy that is no more asked about it is
+    forgotten."""
+    in_order = sorted(checks, key=lambda check: check.event_time)
+    for check in {(check.resource_type, check.resource_id): check for check in in_order}.values():
         key = digest(check.resource_type, check.resource_id)
-        known = tx.execute("SELECT policy_id FROM compliance WHERE resource_key = :key", {"key": key})
-        gone = {policy_id for (policy_id,) in known} - check.verdicts.keys()
+        known = tx.execute("SELECT policy_id, event_time FROM compliance WHERE resource_key = :key", {"key": key})
+        by_policy: dict[str, str] = dict(known)
+        if any(event_time > check.event_time for event_time in by_policy.values()):
+            continue
+        gone = by_policy.keys() - check.verdicts.keys()
         tx.executemany(
             "DELETE FROM compliance WHERE resource_key = :key AND policy_id = :policy_id",
             [{"key": key, "policy_id": policy_id} for policy_id in sorted(gone)],
         )
         tx.executemany(
             "INSERT INTO compliance (resource_key, policy_id, resource_id, resource_type, verdict, since, checked_at,"
-            " row_id) VALUES (:key, :policy_id, :resource_id, :resource_type, :verdict, :now, :now, :row_id)"
+            " row_id, event_time)"
+            " VALUES (:key, :policy_id, :resource_id, :resource_type, :verdict, :now, :now, :row_id, :event_time)"
             " ON CONFLICT (resource_key, policy_id) DO UPDATE SET checked_at = :now, row_id = :row_id,"
+            " event_time = :event_time,"
             " since = CASE WHEN compliance.verdict = :verdict THEN compliance.since ELSE :now END,"
             " verdict = :verdict",
             [_params(key, check, policy_id, verdict, now) for policy_id, verdict in check.verdicts.items()],
@@ -73,6 +81,7 @@ def _params(key: bytes, check: ResourceCheck, policy_id: str, verdict: str, now:
         "verdict": verdict,
         "now": now,
         "row_id": check.row_id,
+        "event_time": check.event_time,
     }
 
 

@@ -335,7 +335,8 @@ class Work:
         words[PHASE] = Phase.DETECT
         if reading.task.route.resource_types:
             matches, checked = stages.engine.check(event, skip)
-            collector.add_resource(checked)
+            if stages.engine.has_policies:  # a backfill without detections leaves the compliance state alone
+                collector.add_resource(checked)
         else:
             matches = stages.engine.evaluate(event, log_type, skip)
         words[PHASE] = Phase.BUILD

@@ -40,9 +40,15 @@ async def kept() -> AsyncIterator[Kept]:
     await kept.state.close()
 
 
-def check(resource_id: str, resource_type: str = "T", /, **verdicts: Verdict) -> ResourceCheck:
-    """Verdicts by policy."""
-    return ResourceCheck(resource_id=resource_id, resource_type=resource_type, row_id="row", verdicts=verdicts)
+def check(resource_id: str, resource_type: str = "T", /, day: int = 1, **verdicts: Verdict) -> ResourceCheck:
+    """Verdicts by policy, by a snapshot of a day in May."""
+    return ResourceCheck(
+        resource_id=resource_id,
+        resource_type=resource_type,
+        row_id="row",
+        event_time=f"2026-05-{day:02} 00:00:00.000000000",
+        verdicts=verdicts,
+    )
 
 
 async def test_a_verdict_stands_since_it_changed(kept: Kept) -> None:
@@ -66,6 +72,15 @@ async def test_a_policy_that_is_no_more_asked_is_forgotten(kept: Kept) -> None:
     assert [row[:3] for row in await kept.standings()] == [("r", "Q", "error"), ("s", "P", "fail")]
     await kept.check(check("r"), at=30)
     assert [row[:3] for row in await kept.standings()] == [("s", "P", "fail")]
+
+
+async def test_an_older_snapshot_says_nothing(kept: Kept) -> None:
+    """Read later, or in the same chunk, it neither changes nor forgets what the newest said."""
+    await kept.check(check("r", day=3, P="fail", Q="pass"), check("r", day=2, P="pass"), at=10)
+    await kept.check(check("r", day=1, P="pass", R="fail"), at=20)
+    assert await kept.standings() == [("r", "P", "fail", 10.0, 10.0), ("r", "Q", "pass", 10.0, 10.0)]
+    await kept.check(check("r", day=4, P="pass"), at=30)
+    assert await kept.standings() == [("r", "P", "pass", 30.0, 30.0)]
 
 
 async def test_resources_of_two_types_may_have_one_id(kept: Kept) -> None:

@@ -158,6 +158,20 @@ async def test_all_of_them_together_among_many(house: House) -> None:
     assert all(house.errors(f"Mid.{name}") for name in RULES)
 
 
+@pytest.mark.parametrize("has_policy", [False, True])
+async def test_without_any_policy_nothing_is_said_of_resources(house: House, has_policy: bool) -> None:
+    """A backfill without detections leaves the compliance state alone; where there are policies for other types,
+    none is asked about the resource any more."""
+    if has_policy:
+        policy = {"AnalysisType": "policy", "LogTypes": None, "RuleID": None, "ResourceTypes": ["U"]}
+        house.rule("Other", "def policy(resource):\n    return True\n", PolicyID="Other", **policy)
+    await house.start()
+    await house.run("object", b'{"ResourceId": "r"}\n', route=Route(resource_types=("T",)))
+    assert len(house.rows("events")) == 1
+    said = [check.verdicts for result in house.results for check in result.resources]
+    assert said == ([{}] if has_policy else [])
+
+
 async def test_a_policy_that_ends_its_worker_is_an_error_on_that_resource(house: House) -> None:
     """Other policies say what they think of it, and of all others."""
     policy = {"AnalysisType": "policy", "LogTypes": None, "RuleID": None, "ResourceTypes": ["T"]}
