@@ -46,32 +46,46 @@ def open_regular(path: str) -> tuple[int, os.stat_result]:
 def walk(
     root: str, start: str = "", on_folder: Callable[[str], None] = lambda folder: None
 ) -> Iterator[tuple[str, os.stat_result]]:
-    """(path relative to `root`, status) of the regular files below its folder `start`, in path order;
-    links are not followed.
+    """(path relative to `root`, status) of the regular files below its folder `start`, in the order of their paths as
+    text (`a-b/x` before `a/x`); links are not followed.
 
     `on_folder` is called with each folder's relative path before it is listed.
     A folder that disappears or may not be read while walking is left out.
     """
-    pending = [start]
-    while pending:
-        folder = pending.pop()
-        on_folder(folder)
+    on_folder(start)
+    levels = [(start, _last_first(os.path.join(root, start)))]
+    while levels:
+        folder, entries = levels[-1]
+        if not entries:
+            levels.pop()
+            continue
+        entry = entries.pop()
+        path = os.path.join(folder, entry.name)
+        if _is_folder(entry):
+            on_folder(path)
+            levels.append((path, _last_first(os.path.join(root, path))))
+            continue
         try:
-            with os.scandir(os.path.join(root, folder)) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
+            if entry.is_file(follow_symlinks=False):
+                yield path, entry.stat(follow_symlinks=False)
         except OSError:
             continue
-        folders = []
-        for entry in listed:
-            key = os.path.join(folder, entry.name)
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(key)
-                elif entry.is_file(follow_symlinks=False):
-                    yield key, entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-        pending.extend(reversed(folders))
+
+
+def _last_first(folder: str) -> list[os.DirEntry[str]]:
+    """What lies in a folder, the last path first; a slash follows the name of a folder in the paths below it."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name + "/" * _is_folder(entry), reverse=True)
+    except OSError:
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def printable(path: str) -> str:

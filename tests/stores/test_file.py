@@ -79,6 +79,18 @@ async def test_a_large_file_changed_while_it_is_read_is_superseded(tmp_path: Pat
                 pass
 
 
+async def test_files_are_listed_in_the_order_of_their_keys(tmp_path: Path) -> None:
+    """Across folders: a listing that goes on after a key leaves none out."""
+    keys = ["a-b/x", "a.log", "a/b/y", "a/x", "a0", "b/x", "c"]
+    for key in keys:
+        (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / key).write_bytes(b"x")
+    store = FileStore()
+    for at, after in enumerate(["", *keys]):
+        listed = [entry.ref.key async for entry in store.list_objects(str(tmp_path), "", start_after=after)]
+        assert listed == keys[at:]
+
+
 @pytest.mark.parametrize("key", ["../secret", "link", "folder-link/secret", "/etc/hostname"])
 async def test_nothing_outside_the_folder_is_read(tmp_path: Path, key: str) -> None:
     """Neither by dots nor by links."""
