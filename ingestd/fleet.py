@@ -34,6 +34,8 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     stores: dict[str, Store]
     digest_keys: Keys | None = None
     """With what CloudTrail's digests are verified, where they are to be."""
+    follows: bool = False
+    """Whether objects that this source is known to follow are looked at beside its messages."""
 
     async def close(self) -> None:
         """Let go of all of it."""
@@ -49,10 +51,13 @@ Builder = Callable[[str, Root, State], Built]
 
 def configured(name: str, root: Root, state: State) -> Built:
     """The source of this name as the configuration has it. Raises `ConfigError` when it cannot be built."""
+    stores = assembly.stores(name, root)
+    notified = root.sources[name].payload != "message"
     return Built(
         source=assembly.source(name, root, state),
-        stores=assembly.stores(name, root),
+        stores=stores,
         digest_keys=assembly.digest_keys(name, root),
+        follows=notified and any(store.follows for store in stores.values()),
     )
 
 
@@ -95,10 +100,7 @@ class Fleet:
             if parts.digest_keys is not None:
                 digests = Digests(name, parts.digest_keys, shared, self._keeper.keep)
                 shared = msgspec.structs.replace(shared, verify_digest=digests.verify)
-            source = parts.source
-            notified = root.sources[name].payload != "message"
-            if notified and any(store.follows for store in parts.stores.values()):
-                source = GrowingSource(source, self._shared.ledger)
+            source = GrowingSource(parts.source, self._shared.ledger) if parts.follows else parts.source
             pipeline = Pipeline(source, root.sources[name], shared, component, reading_limit=limit)
             self._pipelines[name] = pipeline
             self._tasks[name] = asyncio.create_task(self._run(pipeline, once=once), name=f"source {name}")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -243,3 +244,22 @@ async def test_a_blob_that_goes_away_while_it_is_followed_is_followed_no_more(az
     daemon.terminate()
     assert daemon.wait(60) == 0
     assert site.rejects() == Counter(["not_found"])
+
+
+async def test_a_backfill_leaves_alone_what_a_daemon_follows(azure: Azure, tmp_path: Path) -> None:
+    """It would read what was appended as its own order says, such as without detections."""
+    container, queue, listed = azure.container(), azure.queue(), azure.container()
+    site = Site(tmp_path / "site", azure, queue, azure.queue())
+    azure.append(container, "a.json", lines("a"))
+    azure.announce(queue, container, "a.json", blobType="AppendBlob")
+    await asyncio.to_thread(site.drain)
+    azure.append(container, "a.json", lines("b"))
+    azure.put(listed, "x/c.json", lines("c"))
+    with contextlib.closing(sqlite3.connect(site.folder / "state.db")) as connection, connection:
+        connection.execute("UPDATE growing SET due_at = ?", (time.time(),))
+    order = ("backfill", f"az://{NAME}/{listed}/x/", "-c", "ingestd.yml", "--no-detections")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "ingestd", *order, cwd=site.folder)
+    assert await process.wait() == 0
+    assert (site.events(), followed(site)) == (Counter(["a", "c"]), 1)
+    await asyncio.to_thread(site.drain)
+    assert site.events() == Counter(["a", "b", "c"])
