@@ -253,8 +253,9 @@ class Pipeline:
             raise Retryable(f"{identity}: another daemon is setting it aside", retry_after=BUSY_SECS)
         if claim.status == "granted":
             try:
-                await self._shared.writer.add(rejects.of_message(delivery, identity, reason, detail), [])
-                in_lake = self._shared.writer.finish(identity, rejects.DONE)
+                reject, done = rejects.of_message(delivery, identity, reason, detail, claim.skip)
+                await self._shared.writer.add(reject, [])
+                in_lake = self._shared.writer.finish(identity, done)
                 self._shared.writer.request_commit("reject")
                 await in_lake
             except BaseException:

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ingestd.lake.batch import BatchBuilder
-from ingestd.model import ChunkResult, Delivery, Identity, ObjectDone, Span, row_id, row_id_prefix
+from ingestd.model import ChunkResult, Delivery, Identity, ObjectDone, Range, Span, row_id, row_id_prefix
 
 PAYLOAD_BYTES = 65_536
-
-DONE = ObjectDone(task=0, records=1, plain_bytes=0, framing="message")
-"""How a rejected message ends: it has one record, the reject."""
 
 
 def of_findings(source: str, identity: Identity, findings: Sequence[tuple[str, str, str]]) -> ChunkResult:
@@ -38,15 +35,19 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f000")
 
 
-def of_message(delivery: Delivery, identity: Identity, reason: str, detail: str) -> ChunkResult:
-    """The one row of `rejects` that stands for a message."""
+def of_message(
+    delivery: Delivery, identity: Identity, reason: str, detail: str, skip: Sequence[Range] = ()
+) -> tuple[ChunkResult, ObjectDone]:
+    """The one row of `rejects` that stands for a message, or for what is left of it when it is events itself and
+    those in `skip` are committed; and the end of the message."""
+    ordinal = skip[-1][1] if skip else 0
     builder = BatchBuilder(lambda _: ())
     builder.add_reject(
         source=delivery.source,
         origin={"message_id": delivery.message_id},
         identity=identity,
-        ordinal=0,
-        row_id=row_id(row_id_prefix(identity), 0),
+        ordinal=ordinal,
+        row_id=row_id(row_id_prefix(identity), ordinal),
         reason=reason,
         detail=detail,
         log_type="",
@@ -54,4 +55,9 @@ def of_message(delivery: Delivery, identity: Identity, reason: str, detail: str)
         payload=delivery.body[:PAYLOAD_BYTES],
         parse_time=_now(),
     )
-    return ChunkResult(spans=(Span(task=0, identity=identity, first=0, end=1),), tables=builder.take())
+    starts = (0, *(end for _, end in skip))
+    ends = (*(first for first, _ in skip), ordinal + 1)
+    left = [Span(task=0, identity=identity, first=first, end=end) for first, end in zip(starts, ends, strict=True)]
+    spans = tuple(span for span in left if span.first < span.end)
+    done = ObjectDone(task=0, records=ordinal + 1, plain_bytes=0, framing="message")
+    return ChunkResult(spans=spans, tables=builder.take()), done

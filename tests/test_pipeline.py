@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from ingestd import pipeline
+from ingestd import pipeline, rejects
 from ingestd.alerts.recorder import Alerts
 from ingestd.alerts.routing import Routing
 from ingestd.errors import Permanent
@@ -21,7 +22,7 @@ from ingestd.holding import Holding
 from ingestd.lake.files import LocalFiles
 from ingestd.lake.writer import Writer, WriterSettings
 from ingestd.ledger import Ledger
-from ingestd.model import Delivery
+from ingestd.model import Delivery, Identity, Span
 from ingestd.pipeline import Keeper, Pipeline
 from ingestd.reading import Reading, Shared
 from ingestd.sources.memory import Config, MemorySource
@@ -346,6 +347,24 @@ async def test_a_message_that_holds_no_event_is_a_reject(path: House) -> None:
     await _drained(path.pipeline(payload="message"))
     assert len(await path.rejects()) == 1
     assert path.source.messages == {}
+
+
+@pytest.mark.parametrize("committed", [(0, 2), (1, 3)], ids=["the first", "some in between"])
+async def test_a_message_of_which_some_is_committed_is_set_aside(path: House, committed: tuple[int, int]) -> None:
+    """Its reject stands for all that is left of it, and follows the last record that is committed."""
+    path.source.put(b"kills every child")
+    path.source.max_receives = 0
+    identity = Identity("message:queue/m1")
+    await path.ledger.claim(identity, source="queue", url=identity)
+    read = rejects.of_findings("queue", identity, [("invalid", "", "")])
+    span = Span(task=0, identity=identity, first=committed[0], end=committed[1])
+    await path.writer.add(msgspec.structs.replace(read, spans=(span,)), [])
+    await path.writer.leave(identity)
+    await path.ledger.release(identity)
+    await _drained(path.pipeline(payload="message"))
+    assert sorted(await path.rejects()) == ["invalid", "received_too_often"]
+    assert [reason for _, reason, _ in path.source.dead_letters] == ["received_too_often"]
+    assert (await path.ledger.claim(identity, source="queue", url=identity)).status == "done"
 
 
 def test_messages_need_a_route_without_a_prefix() -> None:
