@@ -153,6 +153,8 @@ class ObjectTask(msgspec.Struct, frozen=True, kw_only=True):
     first_ordinal: int = 0
     offset: int = 0
     """Where in the plain object the bytes given start; both are 0 unless a grown object is resumed."""
+    modified: float | None = None
+    """When the object was stored, in seconds since the epoch, where the store says."""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):

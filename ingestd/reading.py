@@ -188,6 +188,7 @@ class Reading:
             skip=claim.skip,
             first_ordinal=growth.records or 0 if growth else 0,
             offset=opened.start,
+            modified=opened.modified,
         )
 
     def _bytes_of(self, opened: OpenObject) -> Callable[[], AsyncIterator[bytes]]:

@@ -34,14 +34,20 @@ class ResourceSession:
     """Reads the snapshots of one object. `read` never raises but for MemoryError.
 
     `resource_types` are those of the route, each a name or a pattern with `*`. A record says its own in
-    `ResourceType`; one that does not is of the route's type when that is a single name.
+    `ResourceType`; one that does not is of the route's type when that is a single name. The snapshots are of the time
+    when the object was stored, `modified`: one that is read late is an old one. Without, they are of now.
     """
 
     def __init__(
-        self, resource_types: Sequence[str], info: SessionInfo, clock: Callable[[], float] = time.time
+        self,
+        resource_types: Sequence[str],
+        info: SessionInfo,
+        modified: float | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._types = resource_types
         self._only = resource_types[0] if len(resource_types) == 1 and "*" not in resource_types[0] else None
+        self._modified = modified
         self._clock = clock
         self._prefix = row_id_prefix(info.identity)
         self._constants: Event = {
@@ -85,15 +91,16 @@ class ResourceSession:
         if not isinstance(resource_id, str) or len(resource_id) > _LONGEST_ID:
             detail = f"none of {', '.join(_IDS)} is text of at most {_LONGEST_ID} characters"
             return Rejected("invalid", detail, LOG_TYPE)
-        now = text_of(self._clock())
+        now = self._clock()
+        taken = self._modified if self._modified is not None and 0 <= self._modified < now else now
         event: Event = {
             "resource_id": resource_id,
             "resource_type": resource_type,
             "resource": record,
             **self._constants,
             "p_row_id": row_id(self._prefix, ordinal, sub),
-            "p_event_time": now,
-            "p_parse_time": now,
+            "p_event_time": text_of(taken),
+            "p_parse_time": text_of(now),
         }
         if header is not None:
             event["p_header"] = header

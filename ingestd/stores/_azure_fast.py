@@ -57,6 +57,7 @@ class FastBlob(OpenObject):
         self.identity = Identity(f"{ref.url}#{answer.etag}")
         self.origin = {"azure_account": ref.bucket, "azure_container": container, "azure_blob": name}
         self.size: int = answer.length
+        self.modified = answer.modified.timestamp()
         self._store = store
         self._etag = answer.etag
         self._body = answer.body

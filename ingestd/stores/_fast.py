@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -48,6 +49,7 @@ class FastAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Without quotes."""
     length: int
     """Bytes of this answer's body."""
+    modified: datetime
     body: FastBody
 
 
@@ -130,7 +132,8 @@ class FastReader:
         if meta["path"] != key or result.range[0] != offset or not meta["e_tag"]:
             return None
         body = FastBody(f"{bucket}/{key}", length, None if length <= SMALL_BYTES else result, data)
-        return FastAnswer(etag=meta["e_tag"].strip('"'), length=length, body=body)
+        etag_found = meta["e_tag"].strip('"')
+        return FastAnswer(etag=etag_found, length=length, modified=meta["last_modified"], body=body)
 
     async def _get(self, store: Any, key: str, options: dict[str, Any]) -> Any:
         return await (store.get_async(key, options=options) if options else store.get_async(key))

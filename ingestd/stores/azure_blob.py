@@ -72,6 +72,7 @@ class BlobObject(OpenObject):
         self.identity = Identity(f"{ref.url}#{self.etag}")
         self.origin = {"azure_account": ref.bucket, "azure_container": container, "azure_blob": name}
         self.size: int = end
+        self.modified = answer.modified or None
         self.may_grow = answer.is_appended
         self._store = store
         self._data = answer.data[: end - offset]

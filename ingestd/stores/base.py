@@ -34,6 +34,8 @@ class OpenObject(ABC):
     size: int | None
     origin: dict[str, str]
     """`p_source_file` of its events."""
+    modified: float | None = None
+    """When this content was stored, in seconds since the epoch, where the store says."""
     may_grow: bool = False
     """Whether it may be appended to later, so that its identity or progress is looked up by its URL then."""
     grown_from: Identity | None = None

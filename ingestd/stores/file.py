@@ -144,6 +144,7 @@ class FileStore(Store):
         try:
             _check_still_confined(ref, descriptor)
             opened = FileObject(ref, path, descriptor, _pinned_size(ref, status.st_size))
+            opened.modified = status.st_mtime
             self._identify(opened, ref, path, status)
         except BaseException:
             os.close(descriptor)

@@ -14,6 +14,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -46,6 +47,7 @@ class Answer(msgspec.Struct, kw_only=True):
     response: Any
     """None when all of it is in `data`."""
     data: bytes = b""
+    modified: float | None = None
 
 
 class GcsObject(OpenObject):
@@ -57,6 +59,7 @@ class GcsObject(OpenObject):
         self.identity = _identity(ref, answer.generation)
         self.origin = {"gcs_bucket": ref.bucket, "gcs_object": ref.key}
         self.size: int = offset + answer.length
+        self.modified = answer.modified
         self._store = store
         self._answer: Answer | None = answer
         self._position = offset
@@ -128,6 +131,7 @@ class GcsStore(Store):
             answer = Answer(generation=str(found["generation"]), length=0, response=None)
             opened = GcsObject(self, ref, answer, offset)
             opened.size = int(found["size"])
+            opened.modified = datetime.fromisoformat(found["updated"]).timestamp() if "updated" in found else None
             return opened
 
     async def get(self, ref: ObjectRef, offset: int) -> Answer:
@@ -253,14 +257,22 @@ async def _answer(ref: ObjectRef, response: Any, offset: int) -> Answer:
         )
         raise AttemptFailed(text, reason="transcoded")
     length = int(response.content_length)
+    modified = _seconds(headers.get("Last-Modified", ""))
     if length > SMALL_BYTES:
-        return Answer(generation=generation, length=length, response=response)
+        return Answer(generation=generation, length=length, response=response, modified=modified)
     try:
         data = await response.read()
     except Exception:  # noqa: BLE001 - the rest is asked for by whoever reads
         data = b""
     response.release()
-    return Answer(generation=generation, length=length, response=None, data=data)
+    return Answer(generation=generation, length=length, response=None, data=data, modified=modified)
+
+
+def _seconds(http_date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(http_date).timestamp()
+    except ValueError:
+        return None
 
 
 def _object_path(ref: ObjectRef) -> str:

@@ -70,7 +70,9 @@ class MemoryStore(Store):
         etag = _etag(found[0])
         if ref.etag is not None and ref.etag != etag:
             raise Superseded(f"{ref.url}: overwritten since it was announced")
-        return MemoryObject(self, ref, found[0], etag, offset)
+        opened = MemoryObject(self, ref, found[0], etag, offset)
+        opened.modified = found[1].timestamp()
+        return opened
 
     async def list_objects(self, bucket: str, prefix: str, *, start_after: str = "") -> AsyncIterator[ListedObject]:
         """See `Store`."""

@@ -43,6 +43,7 @@ class S3Object(OpenObject):
         self.identity = _identity(ref, self.etag)
         self.origin = {"aws_s3_bucket": ref.bucket, "aws_s3_key": ref.key}
         self.size: int = offset + int(answer["ContentLength"])
+        self.modified = answer["LastModified"].timestamp() if "LastModified" in answer else None
         self._store = store
         self._version = version
         self._body = answer["Body"]
@@ -122,7 +123,8 @@ class S3Store(Store):
         if self._fast is not None:
             found = await self._fast.get(ref.bucket, ref.key, etag=ref.etag, version=version, offset=offset)
             if found is not None:
-                return {"ETag": found.etag, "ContentLength": found.length, "Body": found.body}
+                facts = {"ETag": found.etag, "ContentLength": found.length, "LastModified": found.modified}
+                return {**facts, "Body": found.body}
         return await self.get_by_sdk(ref, offset, version)
 
     async def get_by_sdk(self, ref: ObjectRef, offset: int, version: str | None) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def build(spec: CodeSpec) -> Stages:
             keep_unknown=spec.keep_unknown if task.route.keep_unknown is None else task.route.keep_unknown,
         )
         if task.route.resource_types:
-            return ResourceSession(task.route.resource_types, info)
+            return ResourceSession(task.route.resource_types, info, task.modified)
         return registry.classifier(task.route.log_types).session(info)
 
     def rules_of(log_type: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,6 +135,15 @@ async def test_the_bytes_come_as_they_were_stored(subject: Subject, size: int) -
         assert opened.size == size
     assert b"".join(pieces) == data
     assert all(0 < len(piece) <= 1_048_576 for piece in pieces)
+
+
+@pytest.mark.parametrize("offset", [0, 2, 4])
+async def test_an_object_says_when_it_was_stored(subject: Subject, offset: int) -> None:
+    """Also where nothing is left to read: of two snapshots of something it tells which is the newer one."""
+    subject.put("a", b"data")
+    async with await subject.store.open(subject.ref("a"), offset=offset) as opened:
+        assert opened.modified is not None
+        assert abs(time.time() - opened.modified) < 600
 
 
 async def test_a_read_may_start_at_an_offset(subject: Subject) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,23 @@ def test_a_violated_policy_makes_an_alert_and_every_verdict_is_kept(tmp_path: Pa
     }
     sql = "select count(*) as n from \"Ingestd.Resource\" where resource_type = 'AWS.S3.Bucket'"
     assert json.loads(place.command("query", "--json", sql)) == {"n": 5}
+
+
+def test_an_old_snapshot_that_is_read_late_leaves_the_compliance_state_alone(tmp_path: Path) -> None:
+    """As does a newer one that is read without detections, as a backfill may."""
+    place = _place(tmp_path)
+    place.drop("newer.json", [bucket("b", None)])
+    place.run()
+    standing = {("b", "A.Changes"): "pass", ("b", "Bucket.Encrypted"): "fail"}
+    assert _standing(place) == standing
+    place.drop("older.json", [bucket("b", "AES256", Version=1)])
+    os.utime(place.inbox / "older.json", (1_700_000_000, 1_700_000_000))
+    place.run()
+    assert _standing(place) == standing
+    times = sorted(str(row[0])[:10] for row in place.rows("events", "p_event_time"))
+    assert times[0] == "2023-11-14"
+    place.config["detections"] = {}
+    place.drop("newest.json", [bucket("b", "AES256", Version=2)])
+    place.run()
+    assert len(place.rows("events", "p_row_id")) == 3
+    assert _standing(place) == standing

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -196,6 +197,7 @@ def _media(request: web.Request, stored: Stored) -> web.Response:
     data, status = stored.data, 200
     headers = {
         "x-goog-generation": str(stored.generation),
+        "Last-Modified": format_datetime(stored.updated, usegmt=True),
         "x-goog-hash": f"crc32c={stored.crc32c}",
         "x-goog-stored-content-encoding": stored.encoding or "identity",
         "x-goog-stored-content-length": str(len(stored.data)),

@@ -41,6 +41,23 @@ def test_a_snapshot_is_a_row_that_keeps_it_whole() -> None:
     assert set(_read(BUCKET)) <= {column.name for column in COLUMNS}
 
 
+@pytest.mark.parametrize(
+    ("modified", "event_time"),
+    [
+        (60.5, "00:01:00.500000000"),
+        (None, "00:02:00.000000000"),
+        (1e300, "00:02:00.000000000"),
+        (-5, "00:02:00.000000000"),
+    ],
+)
+def test_a_snapshot_is_of_the_time_when_its_object_was_stored(modified: float | None, event_time: str) -> None:
+    """Not of the future, and of now where the store says nothing that makes sense."""
+    session = ResourceSession(("T",), SessionInfo(identity="file"), modified, lambda: 120.0)
+    row: Any = session.read(b'{"Id": "x"}', 0)
+    assert row["p_event_time"] == f"1970-01-01 {event_time}"
+    assert row["p_parse_time"] == "1970-01-01 00:02:00.000000000"
+
+
 def test_an_array_is_many_snapshots_with_ids_of_their_own() -> None:
     """One that is no resource does not stop the others."""
     first, wrong, last = _read([BUCKET, 3, BUCKET])
