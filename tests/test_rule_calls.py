@@ -159,9 +159,22 @@ async def test_many_workers_that_ask_at_once_make_one_request(manager: Manager) 
     assert len(manager.asked) == 1
 
 
-async def test_a_secret_too_short_to_be_hidden_is_not_given(manager: Manager) -> None:
+async def test_a_secret_is_hidden_in_the_daemons_texts_as_a_rule_uses_it(manager: Manager) -> None:
+    """Without the newline at its end, or that of a value in its document."""
+    manager.values |= {
+        "panther-analysis/a": "ends-in-a-newline\n",
+        "panther-analysis/b": '{"token": "so-does-this\\n"}',
+    }
+    secrets = RuleSecrets(_config(manager="aws"))
+    for name in ("a", "b"):
+        await secrets.get("R", f"panther-analysis/{name}")
+    assert redact.text("ends-in-a-newline, so-does-this.") == "[redacted], [redacted]."
+
+
+@pytest.mark.parametrize("value", ["12345", "12345\n", "   1    "])
+async def test_a_secret_too_short_to_be_hidden_is_not_given(manager: Manager, value: str) -> None:
     """It could not be kept out of alerts without blotting out ordinary words."""
-    manager.values["panther-analysis/pin"] = "12345"
+    manager.values["panther-analysis/pin"] = value
     answer = await RuleSecrets(_config(manager="aws")).get("R", "panther-analysis/pin")
     assert (answer.refused, answer.value) == ("unavailable", "")
     assert "fewer than 6" in answer.message
