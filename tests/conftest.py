@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ingestd import redact
+from ingestd.detections import lookups
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +15,10 @@ def _no_secret_is_remembered() -> Iterator[None]:
     """Values that a test resolved are hidden in that test's texts only."""
     yield
     redact.forget_all()
+
+
+@pytest.fixture(autouse=True)
+def _no_table_is_connected() -> Iterator[None]:
+    """What runs detections in this process instead of a child connects their lookup tables to it."""
+    yield
+    lookups.connect(None)
