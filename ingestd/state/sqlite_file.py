@@ -157,7 +157,8 @@ def explained(error: sqlite3.Error, name: str) -> IngestdError | None:
     """The error as the caller of a state sees it; None when it is a mistake in a statement of ours."""
     code = code_of(error)
     if code in _TRANSIENT:
-        return Retryable(f"state {name}: {_TRANSIENT[code]} ({error})")
+        which = getattr(error, "sqlite_errorname", "")  # of many kinds of failure to read or write, the very one
+        return Retryable(f"state {name}: {_TRANSIENT[code]} ({error}{', ' * bool(which)}{which})")
     if code in _DAMAGED:
         advice = "stop ingestd, restore a backup, or recover it with `sqlite3 FILE .recover`"
         return Permanent(f"state {name}: the database is damaged ({error}); {advice}", reason="state_damaged")
