@@ -1,9 +1,9 @@
-"""The progress bar of `ingestd run --once`. It reads the metrics, so that the daemon knows nothing of it."""
+"""Progress bars. That of `ingestd run --once` reads the metrics, so that the daemon knows nothing of it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,9 +14,13 @@ from ingestd.cli import output
 REFRESH_SECS = 0.2
 
 
+State = tuple[float, float | None, str]
+"""How much is done, of how much (None while nobody knows), and what else there is to say."""
+
+
 @contextmanager
-def shown() -> Iterator[None]:
-    """Show the bar on stderr while the block runs, and in the end what there was."""
+def bar(of: str, state: Callable[[], State]) -> Iterator[None]:
+    """Show a bar on stderr while the block runs, as `state` tells again and again."""
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -26,12 +30,12 @@ def shown() -> Iterator[None]:
         console=Console(stderr=True),
         transient=True,
     )
-    task = progress.add_task("messages", total=None, facts="")
+    task = progress.add_task(of, total=None, facts="")
     ended = threading.Event()
 
     def follow() -> None:
         while not ended.wait(REFRESH_SECS):
-            done, total, facts = now()
+            done, total, facts = state()
             progress.update(task, completed=done, total=total, facts=facts)
 
     with progress:
@@ -42,6 +46,13 @@ def shown() -> Iterator[None]:
         finally:
             ended.set()
             thread.join()
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """The bar of `ingestd run --once`, and in the end what there was."""
+    with bar("messages", now):
+        yield
     done, _, facts = now()
     output.note(f"{done:,.0f} messages, {facts}")
 
