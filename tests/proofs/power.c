@@ -7,6 +7,9 @@
  * A file is known by inode and time of birth, since inode numbers are used again. A note is replaced by rename: a
  * process that is killed while it takes one has not returned from its fsync. Notes of one file are taken one after the
  * other: of two threads that sync one folder, the one that looked first must not have the last word.
+ *
+ * A file is read through the very descriptor that is synced where it can be: to close another one would drop the
+ * process's record locks on the file, and SQLite, which rests on them, would take it for unused.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -71,11 +74,12 @@ static void remember(int descriptor) {
     if (one_at_a_time < 0 || flock(one_at_a_time, LOCK_EX)) abort();
     snprintf(made, sizeof made, "%s/%s.%d.%ld.new", durable, key, getpid(), (long)syscall(SYS_gettid));
     snprintf(kept, sizeof kept, "%s/%s.%c", durable, key, is_folder ? 'd' : 'f');
-    int readable = open(link, O_RDONLY | O_CLOEXEC);
+    int write_only = (fcntl(descriptor, F_GETFL) & O_ACCMODE) == O_WRONLY;
+    int readable = write_only ? open(link, O_RDONLY | O_CLOEXEC) : descriptor;
     int note = open(made, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (readable < 0 || note < 0) abort();
     (is_folder ? note_folder : note_file)(readable, note);
-    close(readable);
+    if (write_only) close(readable);
     close(note);
     if (rename(made, kept)) abort();
     close(one_at_a_time);

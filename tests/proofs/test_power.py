@@ -106,3 +106,23 @@ for start in range(0, 400, 8):
 def test_an_entry_that_was_synced_is_kept_whoever_else_syncs_the_folder(power: Power) -> None:
     """Eight threads at once: the one that listed the folder first does not have the last word."""
     _run(power, MANY_AT_ONCE)
+
+
+LOCKED = """
+import fcntl, os, sys
+file = open(f"{sys.argv[1]}/file", "w+b")
+fcntl.lockf(file, fcntl.LOCK_EX); os.fsync(file.fileno())
+child = os.fork()
+if child == 0:
+    try:
+        fcntl.lockf(open(f"{sys.argv[1]}/file", "r+b"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os._exit(0)
+    os._exit(1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_keeps_its_locks_on_a_file_that_it_syncs(power: Power) -> None:
+    """SQLite rests on record locks, and to close any descriptor of a file drops all that the process has on it."""
+    _run(power, LOCKED)
