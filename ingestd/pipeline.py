@@ -33,8 +33,9 @@ from ingestd.telemetry import occurrences
 from ingestd.telemetry.health import Component, Health
 
 RECEIVE_WAIT_SECS = 1.0
-RECEIVE_ATTEMPTS_ONCE = 5
 """How long an empty queue is waited on before what was read so far is committed."""
+RECEIVE_ATTEMPTS_ONCE = 5
+"""How often in a row a source that does not answer is asked, where somebody waits for the end."""
 LARGE_COUNTS_AS = 8
 """A large object takes the place of so many small ones, as a worker reads only a few of them side by side."""
 LONGEST_BACK_OFF_SECS = 300.0
