@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws.kill_loop import Figures, KillLoop
 from tests.aws.servers import Aws
+from tests.clouds.kill_loop import Figures, KillLoop
+from tests.clouds.places import InAws
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,6 @@ from tests.aws.servers import Aws
 )
 def test_daemons_that_are_killed_lose_and_double_nothing(ministack: Aws, tmp_path: Path, figures: Figures) -> None:
     """Each object is told of twice, and messages come back while they are still worked on."""
-    loop = KillLoop(ministack, tmp_path / "site", figures)
+    loop = KillLoop(InAws(ministack, figures.lease_secs), tmp_path / "site", figures)
     assert loop.run() == [], loop.log_tail()
     assert loop.kills == figures.kills

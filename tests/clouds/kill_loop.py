@@ -1,6 +1,6 @@
 """Daemons that share a queue and a state are killed with SIGKILL while objects arrive, each told of twice.
 
-`python -m tests.aws.kill_loop --help` runs it with any figures, against a server of its own.
+`python -m tests.clouds.kill_loop aws|azure` runs it with any figures, against a server of its own.
 """
 
 from __future__ import annotations
@@ -14,37 +14,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.aws.servers import CREDENTIALS, REGION, Aws, running
+from tests.aws.servers import CREDENTIALS
+from tests.aws.servers import running as running_aws
+from tests.azure.servers import running as running_azure
+from tests.clouds.places import InAws, InAzure, Place
 from tests.proofs import checker, world
 from tests.proofs.kill_loop import cpu_ticks
 from tests.proofs.site import descendants
 from tests.proofs.world import World
 
-CONFIG = """
-sources:
-  trail:
-    type: aws_sqs
-    queue_url: {queue}
-    dead_letter_queue_url: {dead_letters}
-    endpoint_url: {endpoint}
-    region: {region}
-    lease_secs: {lease_secs}
-    routes: [{{log_types: [AWS.CloudTrail]}}]
-detections: {{paths: [rules]}}
-destinations:
-  record: {{type: file, path: alerts.jsonl, per_minute: 100000}}
-lake: {{url: lake, rotate_secs: 1}}
-state: {{path: state.db}}
-workers: {{count: 1}}
-http: {{listen: "off"}}
-logging: {{level: warning}}
-"""
-RECEIVES = "1000"
-"""The queue's own limit: kills use up receives."""
 FINISH_SECS = 600.0
+WAVES_WAITING = 4
+"""Objects of so many waves may wait before the next one is put: local servers look through all messages at each call,
+and would be all that runs."""
 Daemon = subprocess.Popen[bytes]
 
 
@@ -64,7 +51,7 @@ class Figures:
 class KillLoop:
     """One loop in one folder. `run` answers what is wrong in the end."""
 
-    aws: Aws
+    place: Place
     folder: Path
     figures: Figures
     kills: int = 0
@@ -73,19 +60,21 @@ class KillLoop:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._choose = random.Random(self.figures.seed)
-        self.dead_letters = self.aws.queue()
-        redrive = {"deadLetterTargetArn": self.aws.queue_arn(self.dead_letters), "maxReceiveCount": RECEIVES}
-        self.queue = self.aws.queue(RedrivePolicy=json.dumps(redrive))
-        self.bucket = self.aws.bucket()
-        self.aws.notify_queue(self.bucket, self.queue)
         world.write_rules(self.folder / "rules")
+        source = {**self.place.source, "routes": [{"log_types": ["AWS.CloudTrail"]}]}
         (self.folder / "ingestd.yml").write_text(
-            CONFIG.format(
-                queue=self.queue,
-                dead_letters=self.dead_letters,
-                endpoint=self.aws.url,
-                region=REGION,
-                lease_secs=self.figures.lease_secs,
+            json.dumps(
+                {
+                    "sources": {self.place.name: source},
+                    "detections": {"paths": ["rules"]},
+                    "destinations": {"record": {"type": "file", "path": "alerts.jsonl", "per_minute": 100_000}},
+                    "lake": {"url": "lake", "rotate_secs": 1},
+                    "state": {"path": "state.db"},
+                    "workers": {"count": 1},
+                    "http": {"listen": "off"},
+                    "logging": {"level": "warning"},
+                },
+                indent=1,
             )
         )
 
@@ -95,6 +84,7 @@ class KillLoop:
         daemons = [self._start() for _ in range(figures.daemons)]
         try:
             for wave in range(figures.kills):
+                self._until_left(WAVES_WAITING * self._share(wave), daemons)
                 self._put(World(figures.seed * 100_000 + wave, self._share(wave) - 1, figures.records_per_object, 3))
                 at = self._choose.randrange(len(daemons))
                 self._until_working(daemons[at])
@@ -103,7 +93,7 @@ class KillLoop:
                 assert daemons[at].wait() == -signal.SIGKILL, self.log_tail()
                 self.kills += 1
                 daemons[at] = self._start()
-            self._until_empty(daemons)
+            self._until_left(0, daemons)
         finally:
             codes = [_end(daemon) for daemon in daemons]
         assert set(codes) <= {0, -signal.SIGTERM}, f"they ended with {codes}\n{self.log_tail()}"
@@ -115,13 +105,13 @@ class KillLoop:
         return (wave + 1) * objects // kills - wave * objects // kills
 
     def _put(self, some: World) -> None:
-        """Write the objects of a world into the bucket; each write is told of, and the second changes nothing."""
+        """Write the objects of a world; each is told of twice, and the second changes nothing."""
         with tempfile.TemporaryDirectory() as folder:
             world.write(some, Path(folder))
             files = sorted(Path(folder).iterdir())
             self._choose.shuffle(files)
-            for file in files + files:
-                self.aws.put(self.bucket, f"AWSLogs/{some.seed:08x}/{file.name}", file.read_bytes())
+            for file in files:
+                self.place.put(f"AWSLogs/{some.seed:08x}/{file.name}", file.read_bytes(), times=2)
         wanted = world.expected(some)
         self.expectation.event_ids |= wanted.event_ids
         self.expectation.matches += wanted.matches
@@ -134,23 +124,24 @@ class KillLoop:
 
     def _until_working(self, daemon: Daemon) -> None:
         """Until the daemon's child works, or the others have left it nothing to do."""
-        while daemon.poll() is None and self.aws.messages(self.queue) != (0, 0):
+        while daemon.poll() is None and self.place.left():
             family = list(descendants(daemon.pid))
             if len(family) >= 2 and cpu_ticks(family[-1]) > 2:
                 return
             time.sleep(0.05)
 
-    def _until_empty(self, daemons: list[Daemon]) -> None:
+    def _until_left(self, most: int, daemons: list[Daemon]) -> None:
+        """Until no more messages than that are left."""
         deadline = time.monotonic() + FINISH_SECS
-        while self.aws.messages(self.queue) != (0, 0):
-            assert time.monotonic() < deadline, f"{self.aws.messages(self.queue)} are left\n{self.log_tail()}"
+        while (left := self.place.left()) > most:
+            assert time.monotonic() < deadline, f"{left} messages are left\n{self.log_tail()}"
             assert all(daemon.poll() is None for daemon in daemons), self.log_tail()
             time.sleep(0.2)
 
     def _differences(self) -> list[str]:
         folder = self.folder
         found = checker.differences(folder / "lake", folder / "state.db", folder / "alerts.jsonl", self.expectation)
-        if (left := self.aws.messages(self.dead_letters)) != (0, 0):
+        if left := self.place.set_aside():
             found.append(f"set aside: {left} messages")
         return found
 
@@ -165,22 +156,36 @@ def _end(daemon: Daemon) -> int:
     return daemon.wait(timeout=60)
 
 
+@contextmanager
+def _place(cloud: str, folder: Path, lease_secs: int) -> Iterator[Place]:
+    """A place on a server of its own."""
+    if cloud == "aws":
+        with running_aws("ministack", folder) as aws:
+            yield InAws(aws, lease_secs)
+    else:
+        with running_azure(folder) as azure:
+            yield InAzure(azure, lease_secs, folder)
+
+
 def main() -> int:
     """Run with the figures of the command line; print what was done and the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cloud", choices=["aws", "azure"])
     for name, default in Figures().__dict__.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
-    figures = Figures(**vars(parser.parse_args()))
+    options = vars(parser.parse_args())
+    cloud, figures = options.pop("cloud"), Figures(**options)
     os.environ.update(CREDENTIALS)
-    with tempfile.TemporaryDirectory(prefix="ingestd-kill-loop-") as folder:
-        with running("ministack", Path(folder)) as aws:
-            loop = KillLoop(aws, Path(folder) / "site", figures)
+    with tempfile.TemporaryDirectory(prefix="ingestd-kill-loop-") as name:
+        folder = Path(name)
+        with _place(cloud, folder, figures.lease_secs) as place:
+            loop = KillLoop(place, folder / "site", figures)
             started = time.monotonic()
             differences = loop.run()
         records = len(loop.expectation.event_ids)
         print(
-            f"{figures.objects} objects told of twice, {records} records, {loop.kills} kills of {figures.daemons}"
-            f" daemons, {time.monotonic() - started:.0f} s"
+            f"{cloud}: {figures.objects} objects told of twice, {records} records, {loop.kills} kills of"
+            f" {figures.daemons} daemons, {time.monotonic() - started:.0f} s"
         )
         for line in differences or ["every record once, every alert with its exact count, every alert sent once"]:
             print(line)
