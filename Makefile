@@ -49,6 +49,7 @@ proofs: install compiler deploy-tools ## the slow proofs: kill loops, misbehavin
 matrix: install ## every form of the clouds' notices under every condition, against local servers, as tables
 	@$(BIN)/python -m tests.aws.matrix
 	@$(BIN)/pytest -q -s tests/azure/test_matrix.py
+	@$(BIN)/python -m tests.gcp.matrix
 
 lock: install ## write requirements.lock from pyproject.toml
 	@scripts/lock
