@@ -76,6 +76,8 @@ class Config(SourceConfig, GcpConfig):
     payload: Literal["notification", "message", "auto"] = "auto"
     """What the messages are: notifications about objects, or log events themselves. `auto` tells by the attributes
     that Cloud Storage gives its notifications, message by message."""
+    billing_project: Annotated[str, Field(pattern=rf"^{Project}$")] | None = None
+    """Project that pays for reading from buckets whose readers have to (requester pays)."""
     lease_secs: Annotated[Seconds, Field(ge=LEAST_LEASE_SECS, le=LONGEST_LEASE_SECS)] = 600
     """How long a message is ours at a time; it is extended at half. After a crash, messages that were held come again
     when this is over."""
@@ -437,7 +439,7 @@ class PubSubSource(Source):
 
 def stores(config: Config) -> dict[str, dict[str, Any]]:
     """The objects that notifications name are read as the subscription is."""
-    return {"gs": {"account": config.to_account()}}
+    return {"gs": {"account": config.to_account(), "billing_project": config.billing_project}}
 
 
 def build(name: str, config: Config, state: State) -> PubSubSource:

@@ -10,6 +10,7 @@ from ingestd.errors import AttemptFailed, IngestdError, Overloaded, Permanent, R
 
 READ, LIST = "storage.objects.get", "storage.objects.list"
 VIEWER = "Storage Object Viewer"
+BILL, CONSUMER = "serviceusage.services.use", "Service Usage Consumer"
 _SLOWER = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"})
 _KEY_OF_CUSTOMER = frozenset(
     {
@@ -40,9 +41,13 @@ def gcs_failure(status: int, body: bytes, url: str, permission: str) -> IngestdE
     if reason in _KEY_OF_CUSTOMER:
         return Permanent(f"{url}: is encrypted with a key of the customer's own", reason="customer_key")
     if status == 400 and "requester pays" in message.lower():
-        return Permanent(f"{url}: the readers of this bucket have to pay, which is not done", reason="requester_pays")
+        text = f"{url}: the readers of this bucket have to pay: set `billing_project`"
+        return Permanent(text, reason="requester_pays")
     if "KMS" in message or "kms" in reason.lower():
         return AttemptFailed(f"{url}: its encryption key cannot be used: {message}", reason="key_unusable")
+    if status == 403 and BILL in message:
+        text = f"{url}: not allowed; the permission {BILL} on `billing_project` is missing, which {CONSUMER} has"
+        return AttemptFailed(text, reason="billing_forbidden")
     if status == 403:
         text = f"{url}: not allowed; the permission {permission} is missing, which the role {VIEWER} has"
         return AttemptFailed(text, reason="forbidden")

@@ -24,7 +24,7 @@ import stamina
 from ingestd.cloud import gcp
 from ingestd.errors import AttemptFailed, IngestdError, Permanent, Retryable, Superseded
 from ingestd.model import Check, Identity, ObjectRef
-from ingestd.stores._gcs_errors import LIST, READ, NothingThere, gcs_failure
+from ingestd.stores._gcs_errors import BILL, LIST, READ, NothingThere, gcs_failure
 from ingestd.stores.base import ListedObject, OpenObject, Store
 
 PIECE_BYTES = 256 * 1024
@@ -114,13 +114,14 @@ class GcsStore(Store):
 
     name = "gs"
 
-    def __init__(self, account: gcp.Account) -> None:
+    def __init__(self, account: gcp.Account, *, billing_project: str | None = None) -> None:
         self._clients = gcp.Clients(account)
         self._endpoint = account.storage_endpoint
+        self._payer = {"userProject": billing_project} if billing_project else {}
 
     async def open(self, ref: ObjectRef, *, offset: int = 0) -> OpenObject:
         """See `Store`. Reasons: `not_found`, `no_bucket`, `forbidden`, `key_unusable`, `customer_key`,
-        `requester_pays`, `transcoded`, `bad_reference`, `gcs_error`."""
+        `requester_pays`, `billing_forbidden`, `transcoded`, `bad_reference`, `gcs_error`."""
         if not ref.key or not ref.bucket or not (ref.etag or "0").isdigit():
             raise Permanent(f"{ref.url}: names no bucket, object and generation", reason="bad_reference")
         try:
@@ -187,7 +188,7 @@ class GcsStore(Store):
         headers = {"Accept-Encoding": "gzip", **await self._clients.headers()}
         if offset:
             headers["Range"] = f"bytes={offset}-"
-        address = URL(f"{self._endpoint}{path}?{urlencode(query)}", encoded=True)
+        address = URL(f"{self._endpoint}{path}?{urlencode(query | self._payer)}", encoded=True)
         session = await self._clients.session()
         try:
             response = await session.get(address, headers=headers, allow_redirects=False)
@@ -300,16 +301,19 @@ def _in_passing(error: Exception) -> bool:
 
 
 def _failed(what: str, error: IngestdError, permission: str) -> Check:
-    refused = isinstance(error, AttemptFailed) and error.reason == "forbidden"
-    return Check(what=what, ok=False, detail=str(error), missing_permission=permission if refused else "")
+    missing = {"forbidden": permission, "billing_forbidden": BILL}
+    reason = error.reason if isinstance(error, AttemptFailed) else ""
+    return Check(what=what, ok=False, detail=str(error), missing_permission=missing.get(reason, ""))
 
 
-def build(account: gcp.Account) -> GcsStore:
+def build(account: gcp.Account, *, billing_project: str | None = None) -> GcsStore:
     """The store of Cloud Storage's objects, as seen by this account. Raises `ConfigError` without the SDK."""
     gcp.require_sdk()
-    return GcsStore(account)
+    return GcsStore(account, billing_project=billing_project)
 
 
 def from_environment() -> GcsStore:
-    """The store as every Google tool sees it: by Application Default Credentials, and `STORAGE_EMULATOR_HOST`."""
-    return build(gcp.Account(storage_endpoint=os.environ.get("STORAGE_EMULATOR_HOST", gcp.STORAGE).rstrip("/")))
+    """The store as every Google tool sees it: by Application Default Credentials, `STORAGE_EMULATOR_HOST`, and
+    `GOOGLE_CLOUD_QUOTA_PROJECT` for who pays."""
+    account = gcp.Account(storage_endpoint=os.environ.get("STORAGE_EMULATOR_HOST", gcp.STORAGE).rstrip("/"))
+    return build(account, billing_project=os.environ.get("GOOGLE_CLOUD_QUOTA_PROJECT"))

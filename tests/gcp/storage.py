@@ -83,6 +83,8 @@ class Storage:
     """Bucket → name → generations, the live one last; empty when it was deleted."""
     notify: Notify = lambda kind, stored: None
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    readers_pay: set[str] = field(default_factory=set)
+    """Buckets of which nobody gets anything who names no project that pays."""
     tokens: list[str] = field(default_factory=list)
     """What requests signed in with."""
 
@@ -138,6 +140,8 @@ class Storage:
         if found is None:
             raise Refused(404, "notFound", "Not Found")
         kind, bucket, name = found[1], found[2], unquote(found[3] or "")
+        if bucket in self.readers_pay and "userProject" not in query:
+            raise Refused(400, "required", "Bucket is a requester pays bucket but no user project provided.")
         if kind == "/upload":
             return await self._upload(request, bucket)
         if not name:

@@ -11,7 +11,7 @@ from ingestd.cloud.gcp import Account
 from ingestd.errors import AttemptFailed, IngestdError, Overloaded, Permanent, Retryable, Superseded
 from ingestd.model import ObjectRef
 from ingestd.stores import gcs
-from ingestd.stores._gcs_errors import LIST, READ
+from ingestd.stores._gcs_errors import BILL, LIST, READ
 from ingestd.stores.gcs import GcsStore
 from tests.aws.proxy import Cut, Proxy, Refuse, in_front_of
 from tests.gcp.servers import Gcp
@@ -120,6 +120,11 @@ REFUSALS = [
     (Refuse(401), Retryable, "does not take our credentials"),
     (Refuse(403), AttemptFailed, f"{READ} is missing, which the role Storage Object Viewer has"),
     (Refuse(403, message="Permission denied on Cloud KMS key"), AttemptFailed, "encryption key cannot be used"),
+    (
+        Refuse(403, message=f"a@b does not have {BILL} access to the Google Cloud project."),
+        AttemptFailed,
+        f"{BILL} on `billing_project` is missing",
+    ),
     (Refuse(404), Permanent, "no such object"),
     (Refuse(412), Superseded, "overwritten"),
     (Refuse(429), Overloaded, "slow down"),
@@ -140,6 +145,19 @@ async def test_each_refusal_has_its_outcome(
     assert f"gs://{stored.bucket}/a.log" in str(caught.value)
 
 
+async def test_a_bucket_whose_readers_pay_is_read_at_the_expense_of_a_project(gcp: Gcp, store: GcsStore) -> None:
+    """Every request says which: for bytes, of whatever range, and for listings."""
+    bucket = gcp.bucket()
+    gcp.storage.readers_pay.add(bucket)
+    stored = gcp.storage.put(bucket, "a.log", b"xy")
+    with pytest.raises(Permanent, match="set `billing_project`"):
+        await store.open(ref(stored))
+    paying = gcs.build(gcp.account(), billing_project="our-project")
+    assert [await read(paying, ref(stored), offset) for offset in (0, 1, 2)] == [b"xy", b"y", b""]
+    assert [entry.ref.key async for entry in paying.list_objects(bucket, "")] == ["a.log"]
+    await paying.close()
+
+
 async def test_a_bucket_that_is_not_there_is_told_from_an_object(gcp: Gcp, store: GcsStore) -> None:
     """By its reason."""
     with pytest.raises(Permanent) as caught:
@@ -158,8 +176,13 @@ async def test_a_reference_that_names_nothing_is_refused(store: GcsStore) -> Non
 async def test_check_names_the_missing_permission(gcp: Gcp, store: GcsStore, proxy: Proxy) -> None:
     """Listing and reading need different ones."""
     stored = gcp.storage.put(gcp.bucket(), "a.log", b"x")
-    for part, permission in (("/download/", READ), ("?prefix", LIST)):
-        proxy.rule = lambda seen, part=part: Refuse(403) if part in seen.path else None  # type: ignore[misc]
+    nobody_pays = Refuse(403, message=f"a@b does not have {BILL} access to the project.")
+    for part, refusal, permission in (
+        ("/download/", Refuse(403), READ),
+        ("?prefix", Refuse(403), LIST),
+        ("?prefix", nobody_pays, BILL),
+    ):
+        proxy.rule = lambda seen, part=part, refusal=refusal: refusal if part in seen.path else None  # type: ignore[misc]
         checks = await store.check(stored.bucket, "")
         assert [check.missing_permission for check in checks if check.missing_permission] == [permission]
 
