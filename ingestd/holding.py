@@ -8,6 +8,7 @@ rows from being written twice.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -35,7 +36,8 @@ class Holding:
         self._on_freed = on_freed
         self._clock = clock
         self._held: dict[str, Delivery] = {}
-        self._finished: list[str] = []
+        self._finished: dict[str, None] = {}
+        """Ids of messages to acknowledge, in order; those of a call under way are still here."""
         self._finished_any = asyncio.Event()
 
     def __len__(self) -> int:
@@ -54,7 +56,7 @@ class Holding:
     def finish(self, delivery: Delivery) -> None:
         """All that the message asked for is durable: acknowledge it soon."""
         if delivery.message_id in self._held:
-            self._finished.append(delivery.message_id)
+            self._finished[delivery.message_id] = None
             self._finished_any.set()
 
     async def give_back(self, delivery: Delivery, delay_secs: float, reason: str) -> None:
@@ -102,7 +104,7 @@ class Holding:
         """Acknowledge what is finished now, many at a time, within about the time given."""
         self._finished_any.clear()
         while self._finished:
-            ids = self._finished[:ACK_BATCH]
+            ids = list(itertools.islice(self._finished, ACK_BATCH))
             # an extension may have renewed the receipt since, or the lease may be lost
             batch = [self._held[message_id] for message_id in ids if message_id in self._held]
             try:
@@ -115,25 +117,28 @@ class Holding:
                 occurrences.messages_lost(self._source.name, len(batch))
             else:
                 occurrences.messages_acked(self._source.name, len(batch))
-            del self._finished[: len(ids)]
+            for message_id in ids:
+                del self._finished[message_id]
             for delivery in batch:
                 self._let_go(delivery.message_id)
 
     async def extend_due(self) -> None:
         """Extend the leases of which about half has passed."""
         now, lease = self._clock(), self._source.lease_secs
-        due = [d for d in self._held.values() if d.lease_until - now < lease * _share_left(d)]
+        due = {d.message_id: d for d in self._held.values() if d.lease_until - now < lease * _share_left(d)}
         if not due:
             return
         try:
-            extended = await self._source.extend(due, self._source.lease_secs)
+            extended = await self._source.extend(list(due.values()), self._source.lease_secs)
         except Retryable as error:
             occurrences.extension_failed(self._source.name, len(due), error)  # tried again at the next turn
             return
+        # meanwhile a message may have been acknowledged, or handed out again, which brings a newer receipt
+        left = {message_id for message_id, asked in due.items() if self._held.get(message_id) is asked}
         for delivery in extended:
-            if delivery.message_id in self._held:
+            if delivery.message_id in left:
                 self._held[delivery.message_id] = delivery
-        lost = {d.message_id for d in due} - {d.message_id for d in extended}
+        lost = left - {delivery.message_id for delivery in extended} - self._finished.keys()
         occurrences.leases_extended(self._source.name, len(extended), len(lost))
         for message_id in lost:
             self._let_go(message_id)

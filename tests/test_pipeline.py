@@ -8,7 +8,7 @@ import gzip
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ from ingestd.reading import Reading, Shared
 from ingestd.sources.memory import Config, MemorySource
 from ingestd.state.memory import MemoryState
 from ingestd.stores.memory import MemoryStore
+from ingestd.telemetry import catalogue
 from ingestd.telemetry.health import Health
 from ingestd.workers.serial import SerialExecutor
 from ingestd.workers.settings import CodeSpec, PoolSettings
@@ -277,6 +278,36 @@ async def test_leases_are_extended_when_half_of_them_has_passed() -> None:
     assert len(holding) == 1
     assert freed == [1]
     assert source.messages[held[1].message_id].visible_at == clock.now + 100
+
+
+async def test_a_message_that_is_acknowledged_while_its_lease_is_extended_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The queue does not know it any more: that is what was wanted, and nobody is to hear of a lost lease."""
+    clock = _Clock()
+    source = MemorySource("acknowledging", lease_secs=100, clock=clock)
+    holding = Holding(source, lambda: None, clock=clock)
+    for _ in range(3):
+        source.put(b"x")
+    held = holding.take(await source.receive(10, 0.0))
+    extend = source.extend
+
+    async def acknowledged_meanwhile(deliveries: Sequence[Delivery], lease_secs: float) -> list[Delivery]:
+        await holding.acknowledge_finished()
+        holding.finish(held[1])
+        await source.ack([held[1]])  # what a call that is under way has done so far
+        return await extend(deliveries, lease_secs)
+
+    monkeypatch.setattr(source, "extend", acknowledged_meanwhile)
+    holding.finish(held[0])
+    clock.now += 60
+    await holding.extend_due()
+    await holding.acknowledge_finished()
+    assert len(holding) == 1
+    assert source.messages.keys() == {held[2].message_id}
+    for outcome in ("messages_total", "lease_extensions_total"):
+        assert catalogue.value(f"ingestd_{outcome}", source="acknowledging", outcome="lost") == 0
+    assert catalogue.value("ingestd_messages_total", source="acknowledging", outcome="acked") == 2
 
 
 async def test_leases_of_messages_that_came_together_are_not_extended_together() -> None:
