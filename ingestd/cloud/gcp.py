@@ -24,6 +24,7 @@ REFUSED_RETRY_SECS = 30.0
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 PUBSUB = "https://pubsub.googleapis.com"
 STORAGE = "https://storage.googleapis.com"
+MONITORING = "https://monitoring.googleapis.com"
 LARGEST_ANSWER = 64 * 1024 * 1024
 """Bytes. A pull may bring many messages of up to 10 MB."""
 CONNECT_SECS = 10.0
@@ -86,7 +87,7 @@ class Clients:
         return channel
 
     async def session(self) -> Any:
-        """An HTTP session for Cloud Storage; `headers` says who we are."""
+        """An HTTP session, for Cloud Storage above all; `headers` says who we are."""
         if self._session is None:
             from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
@@ -98,9 +99,9 @@ class Clients:
             self._closing.push_async_callback(self._session.close)
         return self._session
 
-    async def headers(self) -> dict[str, str]:
-        """Who we are, for a request to Cloud Storage. Raises `ConfigError` or `Retryable`."""
-        if self._account.storage_endpoint.startswith("http:"):
+    async def headers(self, endpoint: str = "") -> dict[str, str]:
+        """Who we are, for a request to this address, or to Cloud Storage. Raises `ConfigError` or `Retryable`."""
+        if (endpoint or self._account.storage_endpoint).startswith("http:"):
             return {}
         return {"Authorization": f"Bearer {await self.token()}"}
 

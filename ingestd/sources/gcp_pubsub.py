@@ -23,11 +23,13 @@ import msgspec
 from pydantic import Field
 
 from ingestd.cloud import gcp
-from ingestd.config.gcp import GcpConfig
+from ingestd.config.gcp import Endpoint, GcpConfig
 from ingestd.config.models import Seconds, SourceConfig
 from ingestd.errors import IngestdError, Retryable
 from ingestd.failpoints import hit
 from ingestd.model import Check, Delivery
+from ingestd.sources._pubsub_backlog import Backlog
+from ingestd.sources._pubsub_checks import CONSUME, PUBLISH, PUBLISHER, SUBSCRIBER, tried
 from ingestd.sources._pubsub_letters import letter_attributes
 from ingestd.sources.base import Source
 from ingestd.state.base import State
@@ -54,10 +56,6 @@ SOON_SECS = 30
 """Messages given back for no longer than this are part of what `run --once` finds."""
 HELD_BYTES = 256 * 1024 * 1024
 """Of messages that are held: beyond this nothing more is pulled, however few they are."""
-FEWEST_ATTEMPTS = 50
-"""Kills, drains and lost leases use up deliveries too: a policy that gives up earlier sets good messages aside."""
-CONSUME, SUBSCRIBER = "pubsub.subscriptions.consume", "Pub/Sub Subscriber"
-PUBLISH, PUBLISHER = "pubsub.topics.publish", "Pub/Sub Publisher"
 
 Name = r"[A-Za-z][A-Za-z0-9\-_.~+%]{2,254}"
 Project = r"[a-z0-9.:\-]+"
@@ -78,6 +76,11 @@ class Config(SourceConfig, GcpConfig):
     that Cloud Storage gives its notifications, message by message."""
     billing_project: Annotated[str, Field(pattern=rf"^{Project}$")] | None = None
     """Project that pays for reading from buckets whose readers have to (requester pays)."""
+    backlog: bool = False
+    """Whether Cloud Monitoring is asked once a minute how many messages are not acknowledged, for the metric
+    `ingestd_queue_depth`. The figure is some minutes old; it needs the role Monitoring Viewer on the project."""
+    monitoring_endpoint: Endpoint = gcp.MONITORING
+    """Address of Cloud Monitoring. With `http:` no credentials are sent."""
     lease_secs: Annotated[Seconds, Field(ge=LEAST_LEASE_SECS, le=LONGEST_LEASE_SECS)] = 600
     """How long a message is ours at a time; it is extended at half. After a crash, messages that were held come again
     when this is over."""
@@ -103,6 +106,10 @@ class PubSubSource(Source):
         self._held_bytes = 0
         self._given_back_until = 0.0
         self._stopping = False
+        self._backlog: Backlog | None = None
+        if config.backlog:
+            endpoint = config.monitoring_endpoint.rstrip("/")
+            self._backlog = Backlog(config.subscription, endpoint, self._clients, clock=clock)
 
     # --- receive ---
 
@@ -333,54 +340,13 @@ class PubSubSource(Source):
 
     # --- the rest ---
 
+    async def depth(self) -> int | None:
+        """See `Source`. Those that are held are counted too, and all of them as they were some minutes ago."""
+        return None if self._backlog is None else await self._backlog.count()
+
     async def check(self) -> list[Check]:
         """See `Source`. Asks the service which permissions we have."""
-        checks = [await self._check_permission(self._config.subscription, CONSUME, SUBSCRIBER)]
-        if self._config.dead_letter_topic is not None:
-            checks.append(await self._check_permission(self._config.dead_letter_topic, PUBLISH, PUBLISHER))
-        if checks[0].ok:
-            checks.append(await self._check_settings())
-        return checks
-
-    async def _check_permission(self, resource: str, permission: str, role: str) -> Check:
-        from google.iam.v1.iam_policy_pb2 import TestIamPermissionsRequest, TestIamPermissionsResponse
-
-        what = f"{permission} on {resource}"
-        request = TestIamPermissionsRequest(resource=resource, permissions=[permission])
-        try:
-            answer = await self._call(
-                "TestIamPermissions",
-                request,
-                TestIamPermissionsResponse,
-                topic=resource,
-                service="google.iam.v1.IAMPolicy",
-            )
-        except IngestdError as error:
-            return Check(what=what, ok=False, detail=str(error))
-        if permission in answer.permissions:
-            return Check(what=what, ok=True)
-        detail = f"not allowed; the role {role} has it"
-        return Check(what=what, ok=False, detail=detail, missing_permission=permission)
-
-    async def _check_settings(self) -> Check:
-        """Whether the subscription is one that can be read so; only doctor needs the permission for it."""
-        from google.pubsub_v1.types import GetSubscriptionRequest, Subscription
-
-        what = f"settings of {self._config.subscription}"
-        request = GetSubscriptionRequest.pb()(subscription=self._config.subscription)
-        try:
-            found = await self._call("GetSubscription", request, Subscription.pb())
-        except IngestdError as error:
-            if gcp.code_of(error.__cause__ or error) == "PERMISSION_DENIED":
-                return Check(what=what, ok=True, detail="not looked at: pubsub.subscriptions.get is missing")
-            return Check(what=what, ok=False, detail=str(error))
-        attempts = found.dead_letter_policy.max_delivery_attempts
-        if found.push_config.push_endpoint or found.bigquery_config.table or found.cloud_storage_config.bucket:
-            return Check(what=what, ok=False, detail="it delivers by itself; make a pull subscription")
-        if found.dead_letter_policy.dead_letter_topic and attempts < FEWEST_ATTEMPTS:
-            detail = f"it gives up after {attempts} deliveries, and restarts count as such: set 100"
-            return Check(what=what, ok=False, detail=detail)
-        return Check(what=what, ok=True)
+        return await tried(self._config.subscription, self._config.dead_letter_topic, self._call, self._backlog)
 
     def stop(self) -> None:
         """See `Source`."""

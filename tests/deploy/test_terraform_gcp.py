@@ -15,7 +15,8 @@ import hcl2
 import pytest
 
 from ingestd.notices import gcs
-from ingestd.sources.gcp_pubsub import FEWEST_ATTEMPTS, Config
+from ingestd.sources._pubsub_checks import FEWEST_ATTEMPTS
+from ingestd.sources.gcp_pubsub import Config
 
 MODULE = Path(__file__).resolve().parents[2] / "deploy/terraform/gcp"
 TEXT = "\n".join(file.read_text() for file in sorted(MODULE.glob("*.tf")))

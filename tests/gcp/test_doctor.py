@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ingestd.sources.gcp_pubsub import CONSUME
+from ingestd.sources._pubsub_checks import CONSUME
 from tests.aws.proxy import Refuse, in_front_of
 from tests.gcp.servers import Gcp
 from tests.gcp.site import Site

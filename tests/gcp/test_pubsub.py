@@ -13,8 +13,9 @@ import pytest
 from ingestd.errors import Permanent, Retryable
 from ingestd.model import Delivery
 from ingestd.sources import gcp_pubsub
+from ingestd.sources._pubsub_checks import CONSUME, PUBLISH
 from ingestd.sources._pubsub_letters import MAX_BYTES, letter_attributes
-from ingestd.sources.gcp_pubsub import CONSUME, PUBLISH, Config, PubSubSource, stores
+from ingestd.sources.gcp_pubsub import Config, PubSubSource, stores
 from tests.gcp.pubsub import Fault
 from tests.gcp.servers import Gcp
 
