@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import pytest
 from botocore.config import Config as BotoConfig
 
 from ingestd.cloud.aws import Account
+from tests.ports import free_port
 
 REGION = "eu-central-1"
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,9 +145,7 @@ class Aws:
 @contextmanager
 def running(name: str, folder: Path) -> Iterator[Aws]:
     """Start the server of this name on a port of its own; stop it at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = folder / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -26,6 +25,7 @@ from azure.storage.blob import BlobServiceClient, ContentSettings
 from azure.storage.queue import QueueServiceClient
 
 from ingestd.cloud.azure import Account
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECS = 120.0
@@ -154,21 +154,10 @@ def as_cloud_event(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 @contextmanager
 def running(folder: Path, *options: str) -> Iterator[Azure]:
     """Start a server on ports of its own; stop it at the end."""
-    ports = free_ports(2)
+    ports = [free_port() for _ in range(2)]
     log = folder / "azurite.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.aws.servers import CREDENTIALS, REGION
+from tests.ports import free_port
 
 KEYS = 1_000_000
 CONFIG = """
@@ -25,9 +26,7 @@ logging: {{level: warning}}
 @pytest.fixture
 def server() -> Iterator[str]:
     """Address of a server with so many keys."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "tests.backfill.pages", str(port), str(KEYS)])
     try:
         while process.poll() is None:

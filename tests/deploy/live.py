@@ -12,7 +12,6 @@ import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from tests.aws.servers import CREDENTIALS, REGION, Aws, running
 from tests.deploy import queries
 from tests.deploy.queries import Query
 from tests.deploy.tools import program
+from tests.ports import free_port
 from tests.proofs.hostile import record
 from tests.proofs.site import descendants
 
@@ -132,7 +132,7 @@ def busy(folder: Path) -> Iterator[Prometheus]:
         command = [sys.executable, "-m", "ingestd", "run", "-c", str(site.config)]
         daemon = stack.enter_context(_process(command, folder / "daemon.log"))
         _until(lambda: _answers(f"http://127.0.0.1:{site.port}/readyz"), daemon, folder / "daemon.log")
-        prometheus_port = _free_port()
+        prometheus_port = free_port()
         (folder / "prometheus.yml").write_text(PROMETHEUS.format(port=site.port, rules=queries.RULES))
         command = [program("prometheus"), f"--config.file={folder}/prometheus.yml"]
         command += [f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address=127.0.0.1:{prometheus_port}"]
@@ -150,7 +150,7 @@ class _Site:
     """A folder, a bucket and a queue for the daemon."""
 
     def __init__(self, folder: Path, aws: Aws, provider: str) -> None:
-        self.folder, self.aws, self.port = folder, aws, _free_port()
+        self.folder, self.aws, self.port = folder, aws, free_port()
         self.bucket, self.queue, dead_letters = aws.bucket(), aws.queue(), aws.queue()
         aws.notify_queue(self.bucket, self.queue)
         for name, code in RULES.items():
@@ -224,12 +224,6 @@ def _answers(url: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def asked() -> list[Query]:
