@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
@@ -94,7 +95,7 @@ class Clients:
             timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECS, sock_read=READ_SECS)
             # what is stored compressed stays so: the decoder bounds what it becomes
             self._session = ClientSession(
-                connector=TCPConnector(limit=CONNECTIONS), timeout=timeout, auto_decompress=False, trust_env=True
+                connector=TCPConnector(limit=CONNECTIONS), timeout=timeout, auto_decompress=False
             )
             self._closing.push_async_callback(self._session.close)
         return self._session
@@ -142,6 +143,13 @@ class Clients:
         """Idempotent."""
         self._credentials = self._channel = self._session = None
         await self._closing.aclose()
+
+
+def proxy_for(endpoint: str) -> str | None:
+    """The proxy that the environment wants for this address. aiohttp would look for it, and for passwords, at every
+    request, in threads, which costs as much as the request."""
+    parts = urlsplit(endpoint)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def require_sdk() -> None:

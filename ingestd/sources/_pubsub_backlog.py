@@ -25,6 +25,7 @@ class Backlog:
         _, self._project, _, self._name = subscription.split("/")
         self._endpoint = endpoint
         self._clients = clients
+        self._proxy = gcp.proxy_for(endpoint)
         self._clock = clock
         self._asked_at = float("-inf")
         self._count: int | None = None
@@ -48,7 +49,9 @@ class Backlog:
         try:
             headers = await self._clients.headers(self._endpoint)
             session = await self._clients.session()
-            async with session.get(url, params=query, headers=headers, allow_redirects=False) as answer:
+            async with session.get(
+                url, params=query, headers=headers, allow_redirects=False, proxy=self._proxy
+            ) as answer:
                 body: bytes = await answer.read()
         except IngestdError:
             raise

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import AsyncIterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-import stamina
 
 from ingestd.cloud import gcp
 from ingestd.errors import AttemptFailed, IngestdError, Permanent, Retryable, Superseded
@@ -34,6 +35,8 @@ BREAKS = 4
 """Connections that may break one after the other without a byte between them."""
 ATTEMPTS = 3
 """Calls per request; then the message goes back to the queue and is tried again later."""
+PAUSE_SECS = 0.1
+"""Doubled before each call after the first."""
 PAGE = 1_000
 ERROR_BYTES = 65_536
 
@@ -117,7 +120,8 @@ class GcsStore(Store):
     def __init__(self, account: gcp.Account, *, billing_project: str | None = None) -> None:
         self._clients = gcp.Clients(account)
         self._endpoint = account.storage_endpoint
-        self._payer = {"userProject": billing_project} if billing_project else {}
+        self._proxy = gcp.proxy_for(account.storage_endpoint)
+        self._payer = f"&{urlencode({'userProject': billing_project})}" if billing_project else ""
 
     async def open(self, ref: ObjectRef, *, offset: int = 0) -> OpenObject:
         """See `Store`. Reasons: `not_found`, `no_bucket`, `forbidden`, `key_unusable`, `customer_key`,
@@ -128,7 +132,7 @@ class GcsStore(Store):
             return GcsObject(self, ref, await self.get(ref, offset), offset)
         except NothingThere:
             # nothing lies behind `offset`: what the object is has to be asked for without a range
-            found = await self._json(_object_path(ref), _pin(ref), ref.url, READ)
+            found = await self._json(_object_path(ref), f"alt=json{_pin(ref)}", ref.url, READ)
             answer = Answer(generation=str(found["generation"]), length=0, response=None)
             opened = GcsObject(self, ref, answer, offset)
             opened.size = int(found["size"])
@@ -140,7 +144,7 @@ class GcsStore(Store):
         `NothingThere` behind the end."""
         path = f"/download{_object_path(ref)}"
         try:
-            response = await self._request(path, {"alt": "media", **_pin(ref)}, ref.url, READ, offset)
+            response = await self._request(path, f"alt=media{_pin(ref)}", ref.url, READ, offset)
         except Permanent as error:
             if error.reason != "not_found" or ref.etag is None:
                 raise
@@ -154,14 +158,14 @@ class GcsStore(Store):
     async def _gone(self, ref: ObjectRef, error: Permanent) -> Permanent:
         """Why a generation is not there: another has taken its place, or none has."""
         try:
-            found = await self._json(_object_path(ref), {"fields": "generation"}, ref.url, READ)
+            found = await self._json(_object_path(ref), "fields=generation", ref.url, READ)
         except Permanent:
             return error
         return Superseded(
             f"{ref.url}: overwritten since it was announced (generation {found['generation']} is there)"
         )
 
-    async def _json(self, path: str, query: dict[str, str], url: str, permission: str) -> dict[str, Any]:
+    async def _json(self, path: str, query: str, url: str, permission: str) -> dict[str, Any]:
         response = await self._request(path, query, url, permission)
         try:
             found = msgspec.json.decode(await response.read())
@@ -173,25 +177,27 @@ class GcsStore(Store):
             raise Retryable(f"{url}: the answer is no JSON object")
         return found
 
-    async def _request(self, path: str, query: dict[str, str], url: str, permission: str, offset: int = 0) -> Any:
+    async def _request(self, path: str, query: str, url: str, permission: str, offset: int = 0) -> Any:
         """A good answer, tried again a few times when it fails in passing."""
-        async for attempt in stamina.retry_context(
-            on=_in_passing, attempts=ATTEMPTS, timeout=None, wait_initial=0.1, wait_max=2.0, wait_jitter=0.2
-        ):
-            with attempt:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
                 return await self._once(path, query, url, permission, offset)
+            except Retryable as error:
+                if attempt == ATTEMPTS or not _in_passing(error):
+                    raise
+            await asyncio.sleep(PAUSE_SECS * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         raise AssertionError("unreachable")
 
-    async def _once(self, path: str, query: dict[str, str], url: str, permission: str, offset: int) -> Any:
+    async def _once(self, path: str, query: str, url: str, permission: str, offset: int) -> Any:
         from yarl import URL
 
         headers = {"Accept-Encoding": "gzip", **await self._clients.headers()}
         if offset:
             headers["Range"] = f"bytes={offset}-"
-        address = URL(f"{self._endpoint}{path}?{urlencode(query | self._payer)}", encoded=True)
+        address = URL(f"{self._endpoint}{path}?{query}{self._payer}", encoded=True)
         session = await self._clients.session()
         try:
-            response = await session.get(address, headers=headers, allow_redirects=False)
+            response = await session.get(address, headers=headers, allow_redirects=False, proxy=self._proxy)
         except Exception as error:
             raise Retryable(f"{url}: {type(error).__name__}: {gcp.told(error)}") from error
         if response.status in {200, 206}:
@@ -214,7 +220,7 @@ class GcsStore(Store):
         if start_after:
             query["startOffset"] = start_after
         while True:
-            page = await self._json(f"/storage/v1/b/{quote(bucket, safe='')}/o", query, url, LIST)
+            page = await self._json(f"/storage/v1/b/{quote(bucket, safe='')}/o", urlencode(query), url, LIST)
             for entry in page.get("items", ()):
                 if entry["name"] != start_after:
                     yield _listed(bucket, entry)
@@ -269,6 +275,7 @@ async def _answer(ref: ObjectRef, response: Any, offset: int) -> Answer:
     return Answer(generation=generation, length=length, response=None, data=data, modified=modified)
 
 
+@lru_cache(maxsize=1_024)
 def _seconds(http_date: str) -> float | None:
     try:
         return parsedate_to_datetime(http_date).timestamp()
@@ -280,9 +287,9 @@ def _object_path(ref: ObjectRef) -> str:
     return f"/storage/v1/b/{quote(ref.bucket, safe='')}/o/{quote(ref.key, safe='')}"
 
 
-def _pin(ref: ObjectRef) -> dict[str, str]:
+def _pin(ref: ObjectRef) -> str:
     generation = ref.etag or ref.version
-    return {"generation": generation} if generation else {}
+    return f"&generation={quote(generation, safe='')}" if generation else ""
 
 
 def _identity(ref: ObjectRef, generation: str) -> Identity:

@@ -197,6 +197,21 @@ async def test_a_long_listing_comes_in_pages(gcp: Gcp, store: GcsStore, monkeypa
     assert store.listed_identity(listed[0].ref) == f"gs://{bucket}/0.log#{written[0].generation}"
 
 
+async def test_the_environment_may_name_a_proxy(gcp: Gcp, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is asked for every object, unless the environment makes an exception."""
+    monkeypatch.setenv("http_proxy", proxy.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    proxy.rule = lambda seen: Refuse(404)
+    by_proxy = gcs.build(Account(storage_endpoint="http://storage.test"))
+    with pytest.raises(Permanent, match="no such object"):
+        await by_proxy.open(ObjectRef(store="gs", bucket="b", key="a"))
+    assert [seen.path for seen in proxy.seen] == ["http://storage.test/download/storage/v1/b/b/o/a?alt=media"]
+    await by_proxy.close()
+    directly = gcs.build(gcp.account())
+    assert await read(directly, ref(gcp.storage.put(gcp.bucket(), "a.log", b"x"))) == b"x"
+    await directly.close()
+
+
 async def test_no_token_goes_to_an_address_without_tls(gcp: Gcp) -> None:
     """Whatever credentials there are."""
 
