@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("power.c")
+STATS_AT_ONCE = 500
+"""How many files one process is asked of: a lake has thousands, and a command line has a limit."""
 
 
 class Power:
@@ -36,7 +38,7 @@ class Power:
         notes = self._durable.with_name(self._durable.name + ".rebuilt")
         rebuilt.mkdir()
         notes.mkdir()
-        self._rebuild(_key(self.root), rebuilt, notes)
+        self._rebuild(_keys([self.root])[0], rebuilt, notes)
         shutil.rmtree(self.root)
         rebuilt.rename(self.root)
         shutil.rmtree(self._durable)
@@ -50,25 +52,35 @@ class Power:
         note = self._durable / f"{key}.d"
         if not note.exists():
             return  # never synced: it is there (its parent says so) and empty
-        entries = []
-        for line in note.read_text().splitlines():
-            kind, entry, name = line.split(" ", 2)
-            target = folder / name
+        entries = [line.split(" ", 2) for line in note.read_text().splitlines()]
+        for kind, entry, name in entries:
+            target, content = folder / name, self._durable / f"{entry}.f"
             if kind == "d":
                 target.mkdir()
                 self._rebuild(entry, target, notes)
-            elif (content := self._durable / f"{entry}.f").exists():
+            elif content.exists():
                 shutil.copyfile(content, target)
-                shutil.copyfile(content, notes / f"{_key(target)}.f")
             else:
                 target.touch()
-            entries.append(f"{kind} {_key(target)} {name}\n")
-        (notes / f"{_key(folder)}.d").write_text("".join(entries))
+        keys = _keys([folder, *(folder / name for _, _, name in entries)])
+        for (kind, entry, _), key in zip(entries, keys[1:], strict=True):
+            if kind == "f" and (content := self._durable / f"{entry}.f").exists():
+                shutil.copyfile(content, notes / f"{key}.f")
+        lines = [f"{kind} {key} {name}\n" for (kind, _, name), key in zip(entries, keys[1:], strict=True)]
+        (notes / f"{keys[0]}.d").write_text("".join(lines))
 
 
-def _key(path: Path) -> str:
-    """Inode and time of birth, as `power.c` writes them."""
-    answer = subprocess.run(["stat", "-c", "%i %.9W", str(path)], check=True, capture_output=True, text=True).stdout
+def _keys(paths: list[Path]) -> list[str]:
+    """Inode and time of birth of each, as `power.c` writes them."""
+    answers = []
+    for start in range(0, len(paths), STATS_AT_ONCE):
+        some = map(str, paths[start : start + STATS_AT_ONCE])
+        command = ["stat", "-c", "%i %.9W", "--", *some]
+        answers += subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [_key(answer) for answer in answers]
+
+
+def _key(answer: str) -> str:
     inode, born = answer.split()
     seconds, _, nanoseconds = born.partition(".")
     return f"{inode}-{seconds}-{int(nanoseconds or 0)}"
