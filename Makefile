@@ -46,6 +46,10 @@ bench-azure: install ## the same for blobs in Azure, beside the plain loop
 proofs: install compiler deploy-tools ## the slow proofs: kill loops, misbehaving rules, hostile files, with full figures
 	@$(BIN)/pytest -q -m slow
 
+.PHONY: proof-clouds
+proof-clouds: install ## all clouds and a folder in one daemon, full for ten minutes: leases, the event loop, memory
+	@$(BIN)/python -m tests.clouds.together
+
 matrix: install ## every form of the clouds' notices under every condition, against local servers, as tables
 	@$(BIN)/python -m tests.aws.matrix
 	@$(BIN)/pytest -q -s tests/azure/test_matrix.py

@@ -36,6 +36,7 @@ from ingestd.workers.limits import (
     RuleClock,
     forbid_processes,
     give_up,
+    let_the_parent_go_first,
     prefer_for_oom,
 )
 from ingestd.workers.settings import ChildSettings
@@ -57,6 +58,7 @@ def run(fds: list[int], stages: Stages, settings: ChildSettings) -> None:
     """Live as a child on `fds` (data socket, call socket, board) until the parent closes the data socket."""
     data, calls, board = fds
     prefer_for_oom()
+    let_the_parent_go_first()
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process: what detections print is no result
     Child(socket.socket(fileno=data), socket.socket(fileno=calls), Board(board), stages, settings).run()
 

@@ -18,6 +18,7 @@ import pytest
 
 from ingestd.errors import ConfigError
 from ingestd.workers.generation import Child, Zygote, scrubbed
+from ingestd.workers.limits import NICE
 from ingestd.workers.orders import CHILD_FDS
 from ingestd.workers.pool import Pool
 from ingestd.workers.settings import MIB
@@ -49,6 +50,14 @@ async def test_children_see_no_secret_of_the_environment(house: House, monkeypat
 async def test_children_import_nothing_of_the_parent(house: House) -> None:
     """Neither asyncio nor the metrics nor a cloud SDK comes with what a child runs."""
     assert "found=[]" in await _surroundings(house, "forbidden")
+
+
+async def test_the_parent_goes_first_where_cores_are_short(house: House) -> None:
+    """Detections that compute all the time must not keep it from extending leases."""
+    await house.start()
+    children = house.pool.pids()["children"]
+    wanted = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+    await until(lambda: {os.getpriority(os.PRIO_PROCESS, child) for child in children} == {wanted})
 
 
 async def test_prints_of_rules_go_nowhere(house: House, capfd: pytest.CaptureFixture[str]) -> None:
