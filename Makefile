@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install compiler deploy-tools quickstart test lint format bench bench-aws bench-azure proofs matrix lock clean
+.PHONY: help install compiler deploy-tools quickstart test lint format bench bench-aws bench-azure bench-gcp proofs matrix lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ bench-aws: install ## small and big objects from S3 by their notices: per core, 
 
 bench-azure: install ## the same for blobs in Azure, beside the plain loop
 	@$(BIN)/python -m bench.azure
+
+bench-gcp: install ## the same for Google Cloud, and messages that are events, beside Google's clients
+	@$(BIN)/python -m bench.gcp
 
 proofs: install compiler deploy-tools ## the slow proofs: kill loops, misbehaving rules, hostile files, with full figures
 	@$(BIN)/pytest -q -m slow

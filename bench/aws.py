@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from urllib.request import urlopen
 import msgspec
 
 from bench.aws_server import BUCKET, QUEUE_PATH, Settings, Stats, big_object, key_of, small_object
+from bench.figures import Figures, children_cpu, print_figures, print_header, print_limit, print_load
 
 REGION = "eu-central-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -41,13 +41,6 @@ state: {{path: state.db}}
 workers: {{count: 1}}
 http: {{listen: "off"}}
 """
-
-
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run took."""
-
-    seconds: float
-    cpu: float
 
 
 @contextlib.contextmanager
@@ -77,10 +70,10 @@ def daemon(settings: Settings, reader: str) -> Figures:
         config = CONFIG.format(url=url, queue=QUEUE_PATH, region=REGION, reader=reader)
         (Path(folder) / "ingestd.yml").write_text(config)
         command = [sys.executable, "-m", "ingestd", "run", "--once", "--no-progress", "-c", "ingestd.yml"]
-        before = _children_cpu()
+        before = children_cpu()
         with (Path(folder) / "daemon.log").open("wb") as log:
             subprocess.run(command, cwd=folder, env={**os.environ, **CREDENTIALS}, check=True, stdout=log, stderr=log)
-        cpu = _children_cpu() - before
+        cpu = children_cpu() - before
         stats = stats_of(url)
         assert stats.left == 0, f"{stats.left} messages are left"
         return Figures(seconds=stats.last_delete - stats.first_receive, cpu=cpu)
@@ -89,22 +82,22 @@ def daemon(settings: Settings, reader: str) -> Figures:
 def loop(settings: Settings) -> Figures:
     """The straightforward loop, in a process of its own."""
     with server(settings) as url:
-        before = _children_cpu()
+        before = children_cpu()
         command = [sys.executable, "-m", "bench.naive_aws", url]
         subprocess.run(command, env={**os.environ, **CREDENTIALS}, check=True)
-        cpu = _children_cpu() - before
+        cpu = children_cpu() - before
         stats = stats_of(url)
         assert stats.left == 0, f"{stats.left} messages are left"
         return Figures(seconds=stats.last_delete - stats.first_receive, cpu=cpu)
 
 
-async def server_limit(url: str, kind: str, count: int) -> float:
+async def server_limit(url: str, paths: list[str]) -> float:
     """Objects per second that the server gives to a client that does nothing with them."""
 
-    async def read(numbers: Iterator[int], host: str, port: int) -> None:
+    async def read(left_over: Iterator[str], host: str, port: int) -> None:
         reader, writer = await asyncio.open_connection(host, port)
-        for number in numbers:
-            writer.write(f"GET /{BUCKET}/{key_of(kind, number)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        for path in left_over:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
             left = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             while left:
@@ -112,15 +105,10 @@ async def server_limit(url: str, kind: str, count: int) -> float:
         writer.close()
 
     host, port = url.removeprefix("http://").split(":")
-    numbers = iter(range(count))
+    left_over = iter(paths)
     begun = time.monotonic()
-    await asyncio.gather(*(read(numbers, host, int(port)) for _ in range(16)))
-    return count / (time.monotonic() - begun)
-
-
-def _children_cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    await asyncio.gather(*(read(left_over, host, int(port)) for _ in range(16)))
+    return len(paths) / (time.monotonic() - begun)
 
 
 def main() -> None:
@@ -131,7 +119,7 @@ def main() -> None:
     parser.add_argument("--readers", default="fast,sdk", help="readers of the daemon to measure (%(default)s)")
     options = parser.parse_args()
     readers = options.readers.split(",")
-    print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print_load()
     starting = {reader: daemon(Settings(messages=0), reader).cpu for reader in readers}
     for kind, count, one in (("small", options.small, small_object(0)), ("big", options.big, big_object())):
         if count:
@@ -140,24 +128,13 @@ def main() -> None:
 
 def _measure(kind: str, count: int, size: int, starting: dict[str, float]) -> None:
     settings = Settings(messages=count, kind=kind)
-    print(f"\n{count:,} objects of {size:,} bytes")
-    print(f"  {'':24} {'objects/s':>10} {'per core':>10} {'MB/s':>8} {'us CPU':>8} {'CPU s/GB':>9}")
+    print_header("objects", count, size)
     with server(settings) as url:
-        limit = asyncio.run(server_limit(url, kind, count))
-    print(f"  {'the server can give':24} {limit:10,.0f} {'':10} {limit * size / 1e6:8.1f}")
-    _print("receive, get, json.loads", loop(settings), count, size)
+        print_limit(asyncio.run(server_limit(url, [f"/{BUCKET}/{key_of(kind, at)}" for at in range(count)])), size)
+    print_figures("receive, get, json.loads", loop(settings), count, size)
     for reader, idle in starting.items():
         taken = daemon(settings, reader)
-        _print(f"daemon, reader: {reader}", msgspec.structs.replace(taken, cpu=taken.cpu - idle), count, size)
-
-
-def _print(name: str, taken: Figures, count: int, size: int) -> None:
-    rate = count / taken.seconds
-    print(
-        f"  {name:24} {rate:10,.0f} {count / taken.cpu:10,.0f} {rate * size / 1e6:8.1f}"
-        f" {taken.cpu / count * 1e6:8,.0f} {taken.cpu / (count * size / 1e9):9.1f}",
-        flush=True,
-    )
+        print_figures(f"daemon, reader: {reader}", msgspec.structs.replace(taken, cpu=taken.cpu - idle), count, size)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,14 @@ it also normalises, keeps a ledger and writes a lake.
 from __future__ import annotations
 
 import argparse
-import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import msgspec
-
 from bench.aws_server import big_object, small_object
+from bench.figures import Figures, children_cpu, print_figures, print_header, print_load
 from tests.azure.servers import Azure, running
 
 CONFIG = """
@@ -37,13 +34,6 @@ logging: {{level: warning}}
 """
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run took."""
-
-    seconds: float
-    cpu: float
-
-
 def daemon(azure: Azure, queue: str) -> Figures:
     """One run of the daemon until the queue is empty."""
     with tempfile.TemporaryDirectory() as folder:
@@ -59,16 +49,11 @@ def loop(azure: Azure, queue: str) -> Figures:
 
 
 def _timed(command: list[str], azure: Azure, queue: str, folder: str | None) -> Figures:
-    before, begun = _children_cpu(), time.monotonic()
+    before, begun = children_cpu(), time.monotonic()
     subprocess.run(command, cwd=folder, check=True)
-    taken = Figures(seconds=time.monotonic() - begun, cpu=_children_cpu() - before)
+    taken = Figures(seconds=time.monotonic() - begun, cpu=children_cpu() - before)
     assert azure.left(queue) == 0, f"{azure.left(queue)} messages are left"
     return taken
-
-
-def _children_cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def filled(azure: Azure, container: str, etags: list[str]) -> str:
@@ -85,7 +70,7 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=2_000, help="blobs of 1 KB (%(default)s)")
     parser.add_argument("--big", type=int, default=10, help="blobs of 10 MB gzip (%(default)s)")
     options = parser.parse_args()
-    print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print_load()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as azure:
         starting = daemon(azure, azure.queue())
         for count, data in ((options.small, small_object(0)), (options.big, big_object())):
@@ -96,22 +81,12 @@ def main() -> None:
 def _measure(azure: Azure, count: int, data: bytes, starting: Figures) -> None:
     container = azure.container()
     etags = [azure.put(container, f"{number}.json.gz", data) for number in range(count)]
-    print(f"\n{count:,} blobs of {len(data):,} bytes")
-    print(f"  {'':24} {'blobs/s':>10} {'per core':>10} {'MB/s':>8} {'us CPU':>8} {'CPU s/GB':>9}")
+    print_header("blobs", count, len(data))
     plain = loop(azure, filled(azure, container, etags))
-    _print("receive, read, json.loads", plain, count, len(data))
+    print_figures("receive, read, json.loads", plain, count, len(data))
     taken = daemon(azure, filled(azure, container, etags))
     net = Figures(seconds=max(0.1, taken.seconds - starting.seconds), cpu=taken.cpu - starting.cpu)
-    _print("daemon", net, count, len(data))
-
-
-def _print(name: str, taken: Figures, count: int, size: int) -> None:
-    rate = count / taken.seconds
-    print(
-        f"  {name:24} {rate:10,.0f} {count / taken.cpu:10,.0f} {rate * size / 1e6:8.1f}"
-        f" {taken.cpu / count * 1e6:8,.0f} {taken.cpu / (count * size / 1e9):9.1f}",
-        flush=True,
-    )
+    print_figures("daemon", net, count, len(data))
 
 
 if __name__ == "__main__":
