@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
+from ingestd.detections import textfile
 from ingestd.detections.items import Item, read_item
 from ingestd.errors import Problem
 
@@ -31,7 +32,7 @@ def read_items(
         if _is_ignored(file, ignore):
             continue
         try:
-            item, wrong = read_item(file, file.read_bytes(), allow_unknown_keys=allow_unknown_keys)
+            item, wrong = read_item(file, textfile.read(file), allow_unknown_keys=allow_unknown_keys)
         except OSError as error:
             problems.append(Problem(f"cannot be read: {error.strerror}", file=str(file)))
             continue

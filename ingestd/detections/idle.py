@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ingestd.detections import textfile
 from ingestd.detections.discover import yaml_files
 from ingestd.detections.items import ID_KEYS
 from ingestd.detections.load import DetectionSet
@@ -13,7 +14,7 @@ from ingestd.detections.spec import Detection
 from ingestd.errors import Problem
 
 _ITEM = re.compile(rb"^(?:%s)\s*:" % b"|".join(sorted({key.encode() for key in ID_KEYS.values()})), re.MULTILINE)
-_TYPE = re.compile(rb"^[\"']?AnalysisType[\"']?\s*:", re.MULTILINE)
+_TYPE = re.compile(rb"^(?:\xef\xbb\xbf)?[\"']?AnalysisType[\"']?\s*:", re.MULTILINE)
 _DECIDES = re.compile(rb"^def (?:rule|policy)\(", re.MULTILINE)
 
 
@@ -21,7 +22,7 @@ def find(detections: DetectionSet, paths: tuple[str, ...]) -> list[Problem]:
     """What in a set, loaded from `paths` with `keep_tests` and `include_disabled`, has no chance to run: each with
     its file and line. Log types that nobody knows are the loader's to tell."""
     found = [problem for name in detections.ids for problem in _idle(detections, name)]
-    return [*found, *_without_type(paths), *_unnamed_code(detections)]
+    return [*found, *_without_type(detections, paths), *_unnamed_code(detections)]
 
 
 def _idle(detections: DetectionSet, name: str) -> Iterator[Problem]:
@@ -58,11 +59,14 @@ def _steps(detections: DetectionSet, detection: Detection) -> Iterator[str]:
                 yield f"step {step.id!r} waits for {waited.id!r}, which is not enabled"
 
 
-def _without_type(paths: tuple[str, ...]) -> Iterator[Problem]:
+def _without_type(detections: DetectionSet, paths: tuple[str, ...]) -> Iterator[Problem]:
     """Files that look like items and say no AnalysisType, so that nobody reads them."""
+    told = {problem.file for problem in detections.problems}
     for file in yaml_files(paths):
+        if str(file) in told:
+            continue
         try:
-            text = file.read_bytes()
+            text = textfile.read(file)
         except OSError:
             continue  # told by whoever loads it
         looks = _ITEM.search(text)
@@ -78,7 +82,13 @@ def _unnamed_code(detections: DetectionSet) -> Iterator[Problem]:
     folders = {Path(detection.file).parent for detection in detections.detections.values()}
     for folder in sorted(folders):
         for file in sorted(folder.glob("*.py")):
-            decides = _DECIDES.search(file.read_bytes()) if file not in named else None
+            if file in named:
+                continue
+            try:
+                text = textfile.read(file)
+            except OSError:
+                continue  # not one that could be named either
+            decides = _DECIDES.search(text)
             if decides:
-                line = file.read_bytes().count(b"\n", 0, decides.start()) + 1
+                line = text.count(b"\n", 0, decides.start()) + 1
                 yield Problem("never runs: no YAML names this file", file=str(file), line=line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
@@ -68,6 +69,8 @@ _REQUIRED = {
 _GIVEN_BY_BASE = frozenset({"Severity", "LogTypes", "ScheduledQueries", "ResourceTypes", "Detection"})
 _DISTINCT = ("LogTypes", "ResourceTypes", "Tags", "OutputIds", "ScheduledQueries", "SummaryAttributes")
 _ID = re.compile(r'[^<>&"%]+')
+MOST_PROBLEMS = 100
+"""Told of one item, and of the tests of one: nobody reads more."""
 _TYPE_NAMES = {str: "text", bool: "true or false", int: "a whole number", list: "a list", dict: "a mapping"}
 
 
@@ -110,8 +113,9 @@ def read_item(file: Path, text: bytes, *, allow_unknown_keys: bool = False) -> t
         bare = Item(kind="", id="", file=file, data=data, text=text)
         return None, [bare.problem(message, "AnalysisType", hint=did_you_mean(str(kind), KEYS))]
     id_key = ID_KEYS[kind]
-    item = Item(kind=kind, id=str(data.get(id_key, "")), file=file, data=data, text=text)
-    problems = list(_check(item, id_key, allow_unknown_keys))
+    name = data.get(id_key)
+    item = Item(kind=kind, id="" if name is None else str(name), file=file, data=data, text=text)
+    problems = list(islice(_check(item, id_key, allow_unknown_keys), MOST_PROBLEMS))
     return (item, problems) if item.id else (None, problems)
 
 
@@ -126,8 +130,8 @@ def _check(item: Item, id_key: str, allow_unknown_keys: bool) -> Iterator[Proble
     data = item.data
     if not item.id:
         yield item.problem(f"{id_key} is missing")
-    elif not isinstance(data[id_key], str) or not _ID.fullmatch(item.id):
-        yield item.problem(f'{id_key} must be text without any of <>&"%', id_key)
+    elif not isinstance(data[id_key], str) or not (_ID.fullmatch(item.id) and item.id.isprintable()):
+        yield item.problem('must be text without any of <>&"%, in one line of letters that can be seen', id_key)
     for key, value in data.items():
         expected = keys.get(key)
         if expected is None and allow_unknown_keys:
@@ -142,9 +146,12 @@ def _check(item: Item, id_key: str, allow_unknown_keys: bool) -> Iterator[Proble
     for key in _DISTINCT:
         values = data.get(key)
         if isinstance(values, list):
+            seen: set[str] = set()
             for index, value in enumerate(values):
-                if value in values[:index]:
-                    yield item.problem(f"{value!r} is listed twice", key, index)
+                if isinstance(value, str) and value in seen:
+                    yield item.problem(f"{value[:255]!r} is listed twice", key, index)
+                elif isinstance(value, str):
+                    seen.add(value)
 
 
 def _is(value: Any, expected: type) -> bool:

@@ -6,12 +6,13 @@ import gc
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
 import msgspec
 
-from ingestd.detections import compat, correlation_format, datamodels, lookups, simple, spec
+from ingestd.detections import compat, correlation_format, datamodels, lookups, simple, spec, textfile
 from ingestd.detections.conditions import ConditionError
 from ingestd.detections.correlation import Correlation
 from ingestd.detections.correlation_format import CorrelationError
@@ -196,8 +197,9 @@ class _Load:
         for item in items:
             digest.update(item.text)
             code = self._code(item)
-            if code is not None and code.is_file() and item.kind != "lookup_table":
-                digest.update(code.read_bytes())
+            if code is not None and item.kind != "lookup_table":
+                with suppress(OSError):  # told when it is loaded
+                    digest.update(textfile.read(code))
         digest.update(repr((self.options.packs, self.options.enable, self.options.disable)).encode())
         digest.update(repr(sorted(self.options.overrides.items())).encode())
         self.set.version = digest.hexdigest()
@@ -209,9 +211,9 @@ class _Load:
 
     def _existing_code(self, item: Item) -> Path | None:
         code = self._code(item)
-        if code is None or code.is_file():
+        if code is None or textfile.exists(code):
             return code
-        self.problems.append(item.problem(f"the file {code.name!r} does not exist", "Filename"))
+        self.problems.append(item.problem(f"the file {code.name[:255]!r} does not exist", "Filename"))
         return None
 
     # --- helpers, data models, packs
@@ -374,10 +376,14 @@ class _Load:
         return module
 
     def _bind(self, item: Item, detection: Detection, module: ModuleType | None) -> None:
+        mistakes = list(simple.mistakes(detection, has_code=module is not None))
+        self.problems.extend(item.problem(message, *path) for path, message in mistakes)
+        if mistakes:
+            return
         try:
             self.set.runnables[item.id] = Runnable.bind(detection, module)
         except ValueError as error:
-            self.problems.append(Problem(str(error), file=detection.code or detection.file))
+            self.problems.append(Problem(str(error), file=detection.code or detection.file, line=1))
 
     # --- names
 

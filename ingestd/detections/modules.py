@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from ingestd.detections import textfile
 from ingestd.detections.failure import innermost_line, shown
 from ingestd.errors import Problem
 
@@ -115,7 +116,7 @@ def _execute(module: ModuleType, file: Path) -> None:
 
 def _compile(file: Path) -> CodeType:
     try:
-        return compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
+        return compile(textfile.read(file), str(file), "exec", dont_inherit=True)
     except OSError as error:
         raise CodeError(Problem(f"cannot be read: {error.strerror}", file=str(file))) from None
     except SyntaxError as error:

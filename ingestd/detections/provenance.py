@@ -83,7 +83,9 @@ def _of_repository(root: Path, files: set[Path]) -> dict[Path, Change]:
 
 def _lines(root: Path, *arguments: str) -> Iterator[bytes]:
     """What git prints, line by line, for as long as it may take; nothing when there is no git."""
-    command = ["git", "-c", f"safe.directory={root}", "-c", "core.quotepath=off", "-C", str(root), "--no-pager"]
+    # A repository's own settings may name programs to run: none is.
+    settings = (f"safe.directory={root}", "core.quotepath=off", "core.fsmonitor=false")
+    command = ["git", *(word for one in settings for word in ("-c", one)), "-C", str(root), "--no-pager"]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         process = subprocess.Popen(  # noqa: S603 - fixed words and the repository's own path

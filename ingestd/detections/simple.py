@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from reprlib import repr as brief
 from typing import Any
 
@@ -30,20 +30,37 @@ def compile_detection(detection: Detection) -> tuple[Function, dict[str, Functio
     if "Detection" not in body:
         raise ConditionError(f"{detection.id} has neither Filename nor Detection")
     decide = conditions.compile_all(body["Detection"])
-    functions: dict[str, Function] = {}
-    if "AlertTitle" in body:
-        functions["title"] = _template(str(body["AlertTitle"]))
-    if "GroupBy" in body:
-        functions["dedup"] = _group_by(body["GroupBy"])
-    if "AlertContext" in body:
-        functions["alert_context"] = _context(body["AlertContext"])
-    if "DynamicSeverities" in body:
-        functions["severity"] = _severities(body["DynamicSeverities"])
+    functions = {name: make(body[key]) for key, (name, make) in _FUNCTIONS.items() if key in body}
     return decide, functions
 
 
-def _template(text: str) -> Function:
+def mistakes(detection: Detection, *, has_code: bool) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Everything that is malformed in a detection's filters and, unless code stands in for it, its body: where in
+    the YAML, and what."""
+    written = {
+        "InlineFilters": detection.filters,
+        **({} if has_code else {"Detection": detection.body.get("Detection")}),
+    }
+    for key, expressions in written.items():
+        for index, expression in enumerate(expressions or ()):
+            yield from _mistake((key, index), compile_filters, [expression])
+    for key, (_, make) in _FUNCTIONS.items():
+        if key in detection.body and not has_code:
+            yield from _mistake((key,), make, detection.body[key])
+
+
+def _mistake(
+    path: tuple[str | int, ...], make: Callable[[Any], Any], written: Any
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    try:
+        make(written)
+    except ConditionError as error:
+        yield path, str(error)
+
+
+def _template(written: Any) -> Function:
     """A title in which `{key.path}` stands for a value of the event."""
+    text = str(written)
     getters = {name: conditions.getter({"KeyPath": name.strip()}) for name in _PLACEHOLDER.findall(text)}
 
     def title(event: Any) -> str:
@@ -81,9 +98,18 @@ def _severities(entries: Any) -> Function:
     for entry in _list(entries, "DynamicSeverities"):
         change = str(entry.get("ChangeTo", "")).upper() if isinstance(entry, Mapping) else ""
         if change not in SEVERITIES:
-            raise ConditionError(f"DynamicSeverities: ChangeTo must be one of {', '.join(SEVERITIES)}")
+            raise ConditionError(f"ChangeTo must be one of {', '.join(SEVERITIES)}")
         changes.append((conditions.compile_all(_list(entry.get("Conditions"), "Conditions")), change))
     return lambda event: next((change for test, change in changes if test(event)), "DEFAULT")
+
+
+_FUNCTIONS: dict[str, tuple[str, Callable[[Any], Function]]] = {
+    "AlertTitle": ("title", _template),
+    "GroupBy": ("dedup", _group_by),
+    "AlertContext": ("alert_context", _context),
+    "DynamicSeverities": ("severity", _severities),
+}
+"""Key of the YAML to the alert function that it stands for, and what makes it."""
 
 
 def _getter(spec: Any, where: str) -> conditions.Getter:

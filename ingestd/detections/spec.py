@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from ingestd.detections import textfile
 from ingestd.detections.items import Item
 from ingestd.detections.options import Override
 from ingestd.errors import Problem
@@ -18,6 +19,9 @@ from ingestd.model import SEVERITIES, Severity
 Kind = Literal["rule", "scheduled_rule", "correlation_rule", "policy"]
 KINDS: tuple[Kind, ...] = ("rule", "scheduled_rule", "correlation_rule", "policy")
 _DEFAULT_DEDUP_MINUTES = 60
+_SHORTEST_DEDUP_MINUTES = 5
+_LARGEST = 2**31 - 1
+"""Threshold and minutes: what every store of state can hold."""
 
 
 class Detection(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +110,7 @@ def build(
         reference=_text(data.get("Reference")),
         runbook=_text(data.get("Runbook")),
         threshold=_positive(item, "Threshold", override.threshold, 1, report),
-        dedup_minutes=_positive(item, "DedupPeriodMinutes", override.dedup_minutes, _DEFAULT_DEDUP_MINUTES, report),
+        dedup_minutes=_dedup_minutes(item, override.dedup_minutes, report),
         creates_alert=data.get("CreateAlert") is not False,
         destinations=static if destinations is None else destinations or ("SKIP",),
         destinations_are_final=destinations is not None,
@@ -149,7 +153,16 @@ def _positive(item: Item, key: str, override: int | None, default: int, report: 
     if value < 0:
         report(item.problem(f"must not be negative, is {value}", key))
         return default
+    if value > _LARGEST:
+        report(item.problem(f"must be at most {_LARGEST}", key))
+        return default
     return value or default
+
+
+def _dedup_minutes(item: Item, override: int | None, report: Callable[[Problem], None]) -> int:
+    """The public format's least period is five minutes: what is below counts as that."""
+    minutes = _positive(item, "DedupPeriodMinutes", override, _DEFAULT_DEDUP_MINUTES, report)
+    return max(minutes, _SHORTEST_DEDUP_MINUTES)
 
 
 def _texts(values: Any) -> tuple[str, ...]:
@@ -163,10 +176,17 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, str | int | float) else brief(value)
 
 
+def _code_of(file: Path) -> bytes:
+    try:
+        return textfile.read(file)
+    except OSError:
+        return b""  # told when it is loaded
+
+
 def _digest(item: Item, code: Path | None, override: Override, helpers: Callable[[bytes], bytes]) -> str:
     digest = hashlib.blake2b(item.text + (item.base.text if item.base else b""), digest_size=8)
     if code is not None:
-        text = code.read_bytes()
+        text = _code_of(code)
         digest.update(b"\0" + text + helpers(text))
     if override != Override():
         digest.update(b"\0" + msgspec.json.encode(override))

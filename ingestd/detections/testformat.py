@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from reprlib import repr as brief
 from typing import Any
 
-from ingestd.detections.items import Item, did_you_mean
+from ingestd.detections.items import MOST_PROBLEMS, Item, did_you_mean
 from ingestd.errors import Problem
 
 _EXPECTATIONS = {
@@ -24,8 +25,11 @@ _TYPE_NAMES = {str: "text", bool: "true or false", list: "a list", dict: "a mapp
 
 def check_tests(item: Item, tests: Any) -> Iterator[Problem]:
     """What is wrong with the form of a detection's or a lookup table's tests, each with its line."""
-    if tests is None:
-        return
+    if tests is not None:
+        yield from islice(_check(item, tests), MOST_PROBLEMS)
+
+
+def _check(item: Item, tests: Any) -> Iterator[Problem]:
     if not isinstance(tests, list):
         return  # reported with the keys
     source = _INPUTS.get(item.kind, "Log")

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from ingestd.detections import textfile
+
 _IMPORTS = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([\w., \t]+))", re.MULTILINE)
 
 
@@ -43,7 +45,7 @@ class HelperDigests:
     def _read(self, name: str) -> tuple[bytes, set[str]]:
         """Digest of a helper's own text, and the helpers that it imports."""
         try:
-            text = self._files[name].read_bytes()
+            text = textfile.read(self._files[name])
         except OSError:
             text = b""  # told when it is imported
         return hashlib.blake2b(text, digest_size=8).digest(), self._imported(text)

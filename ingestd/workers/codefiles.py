@@ -48,6 +48,8 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _digest(file: Path) -> bytes:
     try:
+        if not file.is_file():
+            return b"no file"  # a pipe would have to be waited for
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").digest()
     except OSError:

@@ -81,7 +81,7 @@ def test_every_problem_is_reported_at_once_with_its_place(fork: Fork) -> None:
         "rules/Twice.yml:7: LogTypes.1: 'Test.Log' is listed twice",
         "rules/kind.yml:1: AnalysisType: unknown AnalysisType 'rul' (did you mean 'rule'?)",
         "rules/No.File.yml:7: Filename: the file 'gone.py' does not exist",
-        "rules/No.Function.py: No.Function has no function rule(event)",
+        "rules/No.Function.py:1: No.Function has no function rule(event)",
         "rules/Syntax.py:1: syntax error: expected ':'",
         "rules/Import.py:1: cannot import 'no_such_module_of_anyone' (neither an installed module nor a GlobalID)",
         "packs/p.yml:5: PackDefinition.IDs.0: no item has the id 'Twise' (did you mean 'Twice'?)",
@@ -89,7 +89,7 @@ def test_every_problem_is_reported_at_once_with_its_place(fork: Fork) -> None:
         assert expected in found, found
     assert any(text.startswith("rules/broken.yml:2: not valid YAML") for text in found)
     assert any("the id 'Twice' is taken by" in text for text in found)
-    assert any(text.startswith("rules/No.Body.yml") and "neither Filename nor Detection" in text for text in found)
+    assert any(text.startswith("rules/No.Body.yml:1:") and "neither Filename nor Detection" in text for text in found)
 
 
 def test_a_broken_helper_is_one_problem(fork: Fork) -> None:
