@@ -16,6 +16,7 @@ from ingestd.config import components, convert
 from ingestd.config.load import load
 from ingestd.config.models import HttpConfig, Root
 from ingestd.digests import Keys
+from ingestd.lake.asking import Lake
 from ingestd.lake.writer import WriterSettings
 from ingestd.schemas.registry import Registry
 from ingestd.sources.base import Source
@@ -81,6 +82,15 @@ def code_spec(root: Root) -> CodeSpec:
         table_folders=tuple(str(path) for path in root.enrichment.paths),
         table_bytes=root.enrichment.max_bytes,
         candidates=tuple(sorted({route.log_types for route in routes if not route.resource_types})),
+    )
+
+
+def scheduled_lake(root: Root) -> Lake:
+    """What scheduled queries read."""
+    return Lake(
+        url=str(root.lake.url),
+        schema_paths=tuple(str(path) for path in root.schemas.paths),
+        builtin_schemas=root.schemas.builtin,
     )
 
 

@@ -37,6 +37,7 @@ from ingestd.pipeline import Keeper
 from ingestd.reading import Shared
 from ingestd.reload import Coalesced, changed, needs_restart
 from ingestd.rule_calls import RuleCalls, RuleSecrets
+from ingestd.schedule import Schedule
 from ingestd.state import history
 from ingestd.state.base import State
 from ingestd.state.kv import RuleStore
@@ -66,9 +67,16 @@ ONCE_ALERTS_SECS = 60.0
 Loader = Callable[[Path], Root]
 
 
-def run(file: Path, *, once: bool = False, load: Loader = assembly.load_checked, build: Builder = configured) -> int:
+def run(
+    file: Path,
+    *,
+    once: bool = False,
+    load: Loader = assembly.load_checked,
+    build: Builder = configured,
+    scheduled: bool = True,
+) -> int:
     """Run the daemon on this configuration until it is told to stop; the exit code. `load` reads the configuration,
-    at a reload too; `build` makes the sources.
+    at a reload too; `build` makes the sources; `scheduled` is whether it does work by the clock too.
 
     Raises `ConfigError` with every mistake, `Retryable` when something that it needs to start is not there.
     """
@@ -76,19 +84,26 @@ def run(file: Path, *, once: bool = False, load: Loader = assembly.load_checked,
     gc.set_threshold(*GARBAGE)
     root = load(file)
     logs.configure(root.logging.level, root.logging.format, fold_secs=root.logging.fold_secs)
-    return uvloop.run(Daemon(file, root, load=load, build=build).run(once=once))
+    return uvloop.run(Daemon(file, root, load=load, build=build, scheduled=scheduled).run(once=once))
 
 
 class Daemon:
     """One run of the daemon. `run` may be called once."""
 
     def __init__(
-        self, file: Path, root: Root, *, load: Loader = assembly.load_checked, build: Builder = configured
+        self,
+        file: Path,
+        root: Root,
+        *,
+        load: Loader = assembly.load_checked,
+        build: Builder = configured,
+        scheduled: bool = True,
     ) -> None:
         self._file = file
         self._load = load
         self._build = build
         self._root = root
+        self._scheduled = scheduled
         self._health = health.Health()
         self._stop = asyncio.Event()
         self._stop_reason = "nothing left to read"
@@ -106,10 +121,14 @@ class Daemon:
             await self._start(closing)
             self._fleet.begin(self._root, self._fleet.build(self._root, self._root.sources), once=once)
             workers = assembly.pool_settings(self._root).workers
+            if self._scheduled and not once:
+                self._schedule.begin(self._root)
             self._started = True
             occurrences.daemon_started(version=__version__, sources=len(self._fleet), workers=workers)
             self._supervisor.ready()
             await self._until_done()
+            if self._scheduled and once and not self._stop.is_set():
+                await self._schedule.settle(self._root)
             await self._drain(once=once)
         logs.flush_folded(everything=True)
         occurrences.daemon_stopped(reason=self._stop_reason)
@@ -158,6 +177,8 @@ class Daemon:
 
         shared = Shared(ledger=ledger, pool=self._pool, writer=self._writer)
         self._fleet = Fleet(shared, state, self._health, keeper, self._build)
+        self._schedule = Schedule(root, shared, state, self._health, keeper, lambda: self._pool.timetable)
+        closing.push_async_callback(self._schedule.close)
         turns: list[tuple[Callable[[], Awaitable[None]], float | Callable[[], float]]] = [
             (partial(self._forget_old, ledger), SWEEP_SECS),
             (partial(self._show_health, ledger), GAUGE_SECS),
@@ -223,6 +244,7 @@ class Daemon:
         retention = self._root.state.retention_days * DAY_SECS
         await ledger.sweep(retention)
         await self._delivery.alerts.sweep(retention)
+        await self._schedule.sweep()
 
     async def _show_health(self, ledger: Ledger) -> None:
         """Keep the states and gauges that only someone who asks can set."""
@@ -288,6 +310,7 @@ class Daemon:
             logs.configure(new.logging.level, new.logging.format, fold_secs=new.logging.fold_secs)
         self._delivery.alerts.max_per_hour = new.alerts.max_per_hour
         self._writer.settings = assembly.writer_settings(new)
+        self._schedule.change(new)
         self._ledger.message_dedup_secs = assembly.message_dedup_secs(new)
         if destinations is not None:
             await self._delivery.replace(new, destinations)
@@ -336,6 +359,7 @@ class Daemon:
         self._supervisor.stopping(within_secs=seconds + CLOSING_SECS)
         await self.reload.close("the daemon is stopping")
         given_back = await self._fleet.end_all(SHARE_FOR_SOURCES * seconds)
+        await self._schedule.end(max(1.0, ends - time.monotonic()))
         if given_back:
             occurrences.drain_incomplete(given_back, deadline_secs=seconds)
         await _cancelled(self._looking_around)  # it publishes with the writer's threads

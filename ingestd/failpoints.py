@@ -2,7 +2,7 @@
 
 `INGESTD_FAILPOINT=name` or `name:3` (the third passage) kills this process with SIGKILL on reaching
 `hit(name)`. Unset, which is always so outside the proofs, a passage is one truth test.
-The names are listed in `NAMES`; the kill-loop test goes through each of them.
+The names are listed in `NAMES`; the kill-loop test goes through each of them, and `OF_SCHEDULES`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ NAMES = (
     "outbox.after_send",
     "outbox.after_sent_mark",
 )
+OF_SCHEDULES = ("schedule.before_commit", "schedule.after_commit")
+"""Points of work by the clock, which has a proof of its own."""
 
 _spec = os.environ.get("INGESTD_FAILPOINT", "")
 _name, _, _count = _spec.partition(":")

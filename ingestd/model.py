@@ -74,6 +74,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Candidates; empty means every known log type."""
     resource_types: tuple[str, ...] = ()
     """Set when the records are resource snapshots for policies."""
+    results: bool = False
+    """Set when the records are results of scheduled queries and correlation rules. Never by a configuration."""
     framing: Framing = Framing()
     filters: Filters = Filters()
     keep_unknown: bool | None = None
@@ -207,6 +209,9 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     """Traceback as text, for errors."""
     resource: str | None = None
     """Resource id, for policies."""
+    joins: dict[str, tuple[str, ...]] | None = None
+    """Field → its values, of the fields by which correlation rules join this match with others; None when none waits
+    for it."""
 
 
 Verdict = Literal["pass", "fail", "error"]

@@ -10,10 +10,10 @@ from typing import Protocol
 import msgspec
 
 from ingestd import failpoints
-from ingestd.alerts import windows
+from ingestd.alerts import sighted, windows
 from ingestd.alerts.routing import Routing
 from ingestd.model import Match, ResourceCheck
-from ingestd.state import compliance, kv, outbox, row_keys
+from ingestd.state import compliance, kv, outbox, row_keys, sightings
 from ingestd.state import windows as table
 from ingestd.state.base import State, Transaction
 from ingestd.telemetry import occurrences
@@ -59,14 +59,16 @@ class Alerts:
         """May be replaced at a reload; alerts that are due from then on go by it."""
 
     async def record(self, matches: Sequence[Match], resources: Sequence[ResourceCheck] = ()) -> list[str | None]:
-        """Enter the matches and errors of a chunk, and how its resources stand, in one durable transaction.
+        """Enter the matches and errors of a chunk, how its resources stand, and what correlation rules wait for, in
+        one durable transaction.
 
         Answers the alert id of each match, in their order; None for those that create no alert. The id is that of
         the match's window, whether or not the window has reached its threshold. Recording the same matches again
         answers the same ids and changes nothing, so a caller that got `Retryable` may simply try again.
         """
         creating = [match for match in matches if match.creates_alert]
-        if not creating and not resources:
+        seen = sighted.of(matches, self._clock())
+        if not creating and not resources and not seen:
             return [None] * len(matches)
         now = self._clock()
         enter = partial(
@@ -75,6 +77,7 @@ class Alerts:
 
         def work(tx: Transaction) -> windows.Outcome:
             compliance.record(tx, resources, now)
+            sightings.add(tx, seen, now)
             return enter(tx)
 
         failpoints.hit("alerts.before_transaction")

@@ -71,7 +71,7 @@ def run(file: Path, order: Order, tally: Tally) -> int:
         # what grows is followed by daemons only: here it would be read without detections, or under --again
         return Built(source=source, stores=stores, digest_keys=assembly.digest_keys(name, root))
 
-    return daemon.run(file, once=True, load=load, build=build)
+    return daemon.run(file, once=True, load=load, build=build, scheduled=False)
 
 
 async def count(file: Path, order: Order, tally: Tally) -> None:

@@ -10,9 +10,10 @@ from ingestd.cli import output
 from ingestd.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from ingestd.config.models import Root
+    from ingestd.detections.load import DetectionSet
     from ingestd.model import Column
 
 
@@ -51,7 +52,24 @@ def detection_problems(root: Root, known: Collection[str] | None) -> tuple[int, 
             loaded = DetectionSet.load(detection_options(root, log_types=known))
     except ConfigError as error:
         return 0, error.problems, []
-    return sum(one.enabled for one in loaded.detections.values()), [], loaded.warnings
+    return sum(one.enabled for one in loaded.detections.values()), [], [*loaded.warnings, *_queries(loaded, root)]
+
+
+def _queries(detections: DetectionSet, root: Root) -> Iterator[Problem]:
+    """Scheduled queries that cannot run here."""
+    queries = [query for _, query in sorted(detections.queries.items())]
+    if not queries:
+        return
+    from ingestd.lake.asked import why_not
+    from ingestd.schemas.registry import Registry
+
+    try:
+        registry = Registry.load(root.schemas.paths, builtin=root.schemas.builtin)
+    except ConfigError:
+        return  # told by whoever looks at the schemas
+    for query in queries:
+        if reason := why_not(query.sql, registry):
+            yield Problem(f"the query does not run here: {reason}", file=query.file, line=query.line, path="Query")
 
 
 def folder_problems(paths: tuple[str, ...], root: Root) -> tuple[int, list[Problem], list[Problem]]:
@@ -66,4 +84,5 @@ def folder_problems(paths: tuple[str, ...], root: Root) -> tuple[int, list[Probl
     )
     with redirect_stdout(sys.stderr):
         loaded = DetectionSet.examine(options)
-    return len(loaded.detections), loaded.problems, [*loaded.warnings, *idle.find(loaded, paths)]
+    warnings = [*loaded.warnings, *idle.find(loaded, paths), *_queries(loaded, root)]
+    return len(loaded.detections), loaded.problems, warnings

@@ -36,15 +36,36 @@ def _parse_one(entry: Any, index: int) -> Correlation:
     if len(set(ids)) < len(ids):
         raise CorrelationError("two steps have one ID", "Detection", index, kind)
     lookback = _minutes(entry.get("LookbackWindowMinutes"), DEFAULT_LOOKBACK_MINUTES, index, "LookbackWindowMinutes")
-    schedule = entry.get("Schedule") if isinstance(entry.get("Schedule"), Mapping) else {}
+    schedule = entry.get("Schedule")
+    if schedule is not None and not isinstance(schedule, Mapping):
+        raise CorrelationError("must be a mapping with RateMinutes", "Detection", index, "Schedule")
+    hops = tuple(_hops(entry, ids, lookback, index)) if kind == "Sequence" else ()
+    _refuse_loop(hops, ids[0], index)
     return Correlation(
         steps=steps,
         criteria=() if kind == "Sequence" else tuple(_criteria(entry.get("MatchCriteria"), ids, index)),
-        hops=tuple(_hops(entry, ids, lookback, index)) if kind == "Sequence" else (),
+        hops=hops,
         is_sequence=kind == "Sequence",
         lookback_minutes=lookback,
-        rate_minutes=schedule.get("RateMinutes") if schedule else None,
+        rate_minutes=_of_schedule(schedule, "RateMinutes", index),
+        timeout_minutes=_of_schedule(schedule, "TimeoutMinutes", index),
     )
+
+
+def _of_schedule(schedule: Mapping[str, Any] | None, key: str, index: int) -> float | None:
+    value = (schedule or {}).get(key)
+    return None if value is None else _minutes(value, 0.0, index, key)
+
+
+def _refuse_loop(hops: tuple[Hop, ...], first: str, index: int) -> None:
+    """Following the transitions must come to an end."""
+    following = {hop.origin: hop.target for hop in hops}
+    seen, at = {first}, following.get(first)
+    while at is not None:
+        if at in seen:
+            raise CorrelationError(f"come back to the step {at!r}", "Detection", index, "Transitions")
+        seen.add(at)
+        at = following.get(at)
 
 
 def _items(entry: Mapping[str, Any], key: str, index: int) -> list[Any]:
@@ -60,10 +81,17 @@ def _step(step: Any, *path: str | int) -> Step:
     return Step(
         id=str(step.get("ID") or step["RuleID"]),
         detection_id=step["RuleID"],
-        min_count=int(step.get("MinMatchCount") or 1),
-        max_count=step.get("MaxMatchCount"),
+        min_count=_matches(step, "MinMatchCount", path) or 1,
+        max_count=_matches(step, "MaxMatchCount", path),
         absent=step.get("Absence") is True,
     )
+
+
+def _matches(step: Mapping[str, Any], key: str, path: tuple[str | int, ...]) -> int | None:
+    count = step.get(key)
+    if count is None or (type(count) is int and count > 0):
+        return count
+    raise CorrelationError(f"must be a whole number above 0, not {count!r}", *path, key)
 
 
 def _criteria(criteria: Any, ids: list[str], index: int) -> Iterable[dict[str, str]]:
@@ -86,6 +114,8 @@ def _hops(entry: Mapping[str, Any], ids: list[str], lookback: float, index: int)
     given = entry.get("Transitions")
     if given is None:
         given = [{"From": origin, "To": target} for origin, target in pairwise(ids)]
+    if not isinstance(given, list):
+        raise CorrelationError("must be a list", "Detection", index, "Transitions")
     for number, hop in enumerate(given):
         path = ("Detection", index, "Transitions", number)
         if not isinstance(hop, Mapping) or hop.get("From") not in ids or hop.get("To") not in ids:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 import orjson
 
-from ingestd.detections import failure, returns
+from ingestd.detections import failure, joins, results, returns
 from ingestd.detections.event import PantherEvent
 from ingestd.detections.load import DetectionSet
 from ingestd.detections.routing import Analysis, Plan
@@ -52,6 +52,11 @@ class Engine:
         self._last: Runnable | None = None
         self._plans: dict[str, Plan | None] = {}
         self._policies: dict[str, tuple[Runnable, ...]] = {}
+        self._queries: dict[str, tuple[Runnable, ...]] = {}
+        self._correlations = results.runnables(detections)
+        timetable = detections.timetable()
+        self._joins = joins.fields_of(one for several in timetable.correlations.values() for one in several)
+        """Of what correlation rules wait for: by which fields they join it."""
         for log_type in detections.log_types:
             self._plan(log_type)
 
@@ -63,11 +68,43 @@ class Engine:
             return []
         view = PantherEvent(event, plan.data_model)
         if self._routing == "verify":
-            return self._verify(plan, view, event, log_type, skip)
+            return self._joined(self._verify(plan, view, event, log_type, skip), event)
         # In careful mode the rules, and what they ask of data models, run one by one and are named beforehand.
         careful = skip or self.watch.before_call is not None
         runnables = plan.runnables if careful else plan.candidates(view)
-        return self._evaluate(runnables, view, event, log_type, skip) if runnables else []
+        if not runnables:
+            return []
+        matches = self._evaluate(runnables, view, event, log_type, skip)
+        return self._joined(matches, event) if matches else matches
+
+    def judge(self, event: dict[str, Any], skip: frozenset[str] = _NOTHING) -> list[Match]:
+        """What the detections say that a result is meant for: a row of a scheduled query, which its scheduled rules
+        get as their event, or a finding of a correlation rule. Otherwise as `evaluate`."""
+        kind, name, log_type = event["kind"], event["name"], event["p_log_type"]
+        if kind == "correlation":
+            runnables = self._correlations.get(name, ())
+        else:
+            if name not in self._queries:
+                self._queries[name] = self.detections.for_query(name) if name in self.detections.queries else ()
+            runnables = self._queries[name]
+        if "error" in event:
+            return [results.error(runnable, event) for runnable in runnables]
+        found = event["result"]
+        if not isinstance(found, dict):
+            return []
+        view = PantherEvent(found) if kind == "query" else found
+        return self._joined(self._evaluate(runnables, view, event, log_type, skip), found)
+
+    def _joined(self, matches: list[Match], event: dict[str, Any]) -> list[Match]:
+        """The matches, those that correlation rules wait for with what they are joined by."""
+        if not self._joins:
+            return matches
+        return [
+            joins.with_joins(match, self._joins[match.detection_id], event)
+            if match.kind == "rule" and match.detection_id in self._joins
+            else match
+            for match in matches
+        ]
 
     def check(self, event: dict[str, Any], skip: frozenset[str] = _NOTHING) -> tuple[list[Match], ResourceCheck]:
         """Policies that a resource violates, error matches, and what each policy said; otherwise as `evaluate`.

@@ -26,6 +26,7 @@ from ingestd.detections.provenance import Change, last_changes, latest
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.spec import KINDS, Detection
 from ingestd.detections.testformat import check_tests
+from ingestd.detections.timetable import ScheduledQuery, Timetable, parse_query
 from ingestd.detections.versions import HelperDigests
 from ingestd.errors import ConfigError, Problem
 from ingestd.model import LoadedDetection
@@ -48,6 +49,8 @@ class DetectionSet:
         """By log type."""
         self.lookup_tables: dict[str, LookupTable] = {}
         """Those that are enabled."""
+        self.queries: dict[str, ScheduledQuery] = {}
+        """Scheduled queries that are loaded."""
         self.packs: dict[str, tuple[str, ...]] = {}
         self.loaded_modules: list[ModuleType] = []
         """Helpers, data models and detections."""
@@ -122,6 +125,20 @@ class DetectionSet:
             if not item.detection.log_types or resource_type in item.detection.log_types
         )
 
+    def for_query(self, query: str) -> tuple[Runnable, ...]:
+        """Enabled scheduled rules for the rows of a query, by id."""
+        return tuple(item for item in self._running("scheduled_rule") if query in item.detection.log_types)
+
+    def timetable(self) -> Timetable:
+        """What runs by the clock: enabled correlation rules, and enabled queries that some enabled rule is for."""
+        queries = (
+            msgspec.structs.replace(query, rules=tuple(item.id for item in self.for_query(query.name)))
+            for _, query in sorted(self.queries.items())
+            if query.enabled
+        )
+        enabled = {name: found for name, found in self.correlations.items() if self.detections[name].enabled}
+        return Timetable(queries=tuple(query for query in queries if query.rules), correlations=enabled)
+
     @property
     def policies(self) -> list[str]:
         """Ids of the enabled policies."""
@@ -175,6 +192,7 @@ class _Load:
         self._packs(by_id)
         self._data_models(by_id.values())
         self._lookup_tables(by_id.values())
+        self._queries(by_id.values())
         for item in by_id.values():
             if item.kind in KINDS:
                 self._detection(item, by_id)
@@ -266,6 +284,16 @@ class _Load:
                 table = lookups.parse(item, self._existing_code(item), self.problems.append)
                 if table is not None:
                     self.set.lookup_tables[item.id] = table
+
+    def _queries(self, items: Iterable[Item]) -> None:
+        for item in items:
+            if item.kind != "scheduled_query":
+                continue
+            enabled = self._enabled(item, _NO_OVERRIDE)
+            if enabled or self.options.include_disabled:
+                query = parse_query(item, self.problems.append, enabled=enabled)
+                if query is not None:
+                    self.set.queries[item.id] = query
 
     # --- detections
 
@@ -411,11 +439,11 @@ class _Load:
                         )
                     )  # fmt: skip
         options = self.options
-        tables = {item.id for item in by_id.values() if item.kind == "lookup_table"}
+        others = {item.id for item in by_id.values() if item.kind in ("lookup_table", "scheduled_query")}
         for where, names, known in (
             ("packs", options.packs, self.set.packs.keys()),
-            ("enable", options.enable, self.set.detections.keys() | tables),
-            ("disable", options.disable, self.set.detections.keys() | tables),
+            ("enable", options.enable, self.set.detections.keys() | others),
+            ("disable", options.disable, self.set.detections.keys() | others),
             ("overrides", tuple(options.overrides), self.set.detections.keys()),
             ("only_ids", options.only_ids, self.set.detections.keys()),
         ):

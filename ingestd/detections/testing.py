@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from ingestd.detections import correlation_format, forked, yaml12
-from ingestd.detections.correlation import find
 from ingestd.detections.coverage import Coverage
+from ingestd.detections.findings import find
 from ingestd.detections.load import DetectionSet
 from ingestd.detections.options import Options
 from ingestd.detections.spec import Detection

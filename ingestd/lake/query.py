@@ -53,24 +53,37 @@ class Answer(msgspec.Struct, frozen=True):
 
     columns: list[str]
     rows: Iterator[tuple[Any, ...]]
+    types: list[str]
+    """Of the columns, as DuckDB names them."""
 
 
-def query(sql: str, lake_url: str | Path, log_types: Mapping[str, tuple[Column, ...]] | None = None) -> Answer:
+def query(
+    sql: str,
+    lake_url: str | Path,
+    log_types: Mapping[str, tuple[Column, ...]] | None = None,
+    *,
+    whole: Iterable[str] | None = None,
+) -> Answer:
     """Run one SELECT over the lake in `lake_url`, a folder.
 
-    `log_types` names those that exist, with or without files yet, and their columns. Raises `Permanent` (reason
-    `query_failed`) with what DuckDB says.
+    `log_types` names those that exist, with or without files yet, and their columns. With `whole`, there are the
+    tables that it names: each has every column of its log type, though no file may have it yet, and JSON columns as
+    such, not as text. Raises `Permanent` (reason `query_failed`) with what DuckDB says.
     """
     root = Path(lake_url).absolute()
     views = _Views(root, log_types or {})
     with _explained(views):
         connection = _connect(root)
         _refuse_writing(sql)
-        for statement in views.needed(sql):
+        for statement in views.needed(sql if whole is None else " ".join(whole)):
             connection.execute(statement)
+        for name in whole or ():
+            if wholly := views.whole(name, dict(_described(connection, name))):
+                connection.execute(wholly)
         connection.execute("SET lock_configuration=true")
-        reader = connection.sql(sql).to_arrow_reader(ROWS_AT_ONCE)
-    return Answer(list(reader.schema.names), _rows(reader, views))
+        found = connection.sql(sql)
+        reader = found.to_arrow_reader(ROWS_AT_ONCE)
+    return Answer(list(reader.schema.names), _rows(reader, views), [str(kind) for kind in found.types])
 
 
 class _Views:
@@ -107,6 +120,28 @@ class _Views:
             if name in text:
                 yield self._statement(name, name, columns)
 
+    def whole(self, name: str, found: Mapping[str, str]) -> str:
+        """The table once more, with every column of its log type and JSON as JSON; `found` are the columns that it
+        has now, and their types. Empty where that is what it is."""
+        columns = self._columns.get(name, _TABLES.get(name, ()))
+        has = {column.lower() for column in found}
+        json = [column.name for column in columns if _is_json(column) and found.get(column.name) == "VARCHAR"]
+        missing = [column for column in columns if column.name.lower() not in has]
+        if not json and not missing:
+            return ""
+        casts = ", ".join(f"TRY_CAST({_quoted(one)} AS JSON) AS {_quoted(one)}" for one in json)
+        nulls = "".join(f", CAST(NULL AS {_sql_type(one)}) AS {_quoted(one.name)}" for one in missing)
+        raw = _quoted(f"{name} as stored")
+        kind = "VIEW" if self._has_files(name) else "TABLE"
+        return (
+            f"ALTER {kind} {_quoted(name)} RENAME TO {raw}; CREATE VIEW {_quoted(name)} AS SELECT *"  # noqa: S608 - quoted
+            f"{f' REPLACE ({casts})' if casts else ''}{nulls} FROM {raw}"
+        )
+
+    def _has_files(self, name: str) -> bool:
+        folder = f"events/{self._folders[name]}" if name in self._folders else name
+        return next((self._root / folder).glob("**/*.parquet"), None) is not None
+
     def _statement(self, name: str, folder: str, columns: Iterable[Column]) -> str:
         path = self._root / folder
         if next(path.glob("**/*.parquet"), None) is None:
@@ -138,6 +173,11 @@ def _connect(root: Path) -> duckdb.DuckDBPyConnection:
     ):
         connection.execute(f"SET {setting}")
     return connection
+
+
+def _described(connection: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, str]]:
+    """Columns of a table, and their types."""
+    return [(row[0], row[1]) for row in connection.execute(f"DESCRIBE {_quoted(name)}").fetchall()]
 
 
 def _refuse_writing(sql: str) -> None:
@@ -179,6 +219,10 @@ def _quoted(name: str) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+def _is_json(column: Column) -> bool:
+    return column.kind == "json" or (column.kind == "object" and not column.children)
 
 
 def _sql_type(column: Column) -> str:

@@ -19,6 +19,8 @@ from ingestd.state import (
     messages,
     objects,
     outbox,
+    schedules,
+    sightings,
     windows,
 )
 
@@ -31,4 +33,5 @@ STEPS: tuple[Step, ...] = (
     compliance.TABLES,  # 4: how resources stand with policies
     history.TABLES,  # 5: what was enabled, since when
     growing.TABLES,  # 6: objects that are still appended to
+    sightings.TABLES + schedules.TABLES,  # 7: what correlation rules wait for, and what runs by the clock
 )

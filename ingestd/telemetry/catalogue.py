@@ -50,9 +50,11 @@ Stage = Literal[
     "worker",
     "state",
     "refresh",
+    "schedule",
     "http",
     "daemon",
 ]
+ScheduledWork = Literal["query", "correlation"]
 ErrorType = Literal["retryable", "overloaded", "permanent", "superseded", "config", "timeout", "internal"]
 
 OPEN = None
@@ -133,6 +135,10 @@ DETECTION_ERRORS = _counter("detection_errors_total", "Events on which a detecti
 DETECTION_TIMEOUTS = _counter("detection_timeouts_total", "Events on which a detection used up its time.", rule=OPEN)
 DETECTIONS_SUSPENDED = _counter("detection_suspensions_total", "Times that a detection was suspended for killing or stalling workers.", rule=OPEN)
 RULE_SECRETS_REFUSED = _counter("rule_secrets_refused_total", "Secrets that a detection asked for and that could not be read for it.", reason=Literal["not_granted", "not_found", "unavailable"])
+# --- work by the clock
+SCHEDULED_TURNS = _counter("scheduled_turns_total", "Turns of scheduled queries and correlation rules, by what came out.", kind=ScheduledWork, outcome=Literal["found", "nothing", "failed"])
+SCHEDULED_DURATION = _histogram("scheduled_turn_seconds", "Time that a turn took.", SECONDS, kind=ScheduledWork)
+SCHEDULED_LAG = _gauge("scheduled_lag_seconds", "How late the last turn was finished, after it was due.", kind=ScheduledWork)
 # --- alerts
 ALERTS_RAISED = _counter("alerts_raised_total", "Alerts made.", kind=Literal["rule", "policy", "error", "system"], severity=Literal["INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL"])
 ALERTS_SUPPRESSED = _counter("alerts_suppressed_total", "Alerts not made because the detection is over its hourly limit.", rule=OPEN)

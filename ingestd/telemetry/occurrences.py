@@ -17,7 +17,7 @@ from ingestd.errors import ConfigError, Overloaded, Permanent, Problem, Retryabl
 from ingestd.model import ChunkResult, Delivery, ObjectDone, Severity
 from ingestd.telemetry import catalogue as metrics
 from ingestd.telemetry import drift as drifts
-from ingestd.telemetry.catalogue import ErrorType, RestartReason, Stage
+from ingestd.telemetry.catalogue import ErrorType, RestartReason, ScheduledWork, Stage
 
 _log = structlog.stdlib.get_logger("ingestd")
 
@@ -436,6 +436,27 @@ def reload_refused(problems: Iterable[Problem | str]) -> None:
     metrics.RELOAD_OK.set(0)
     for problem in problems:
         _log.error("reload refused, the old configuration stays", **_failed("config", str(problem), "config"))
+
+
+def turn_finished(
+    work: ScheduledWork,
+    name: str,
+    *,
+    found: bool,
+    error: Permanent | None,
+    seconds: float,
+    late_secs: float,
+) -> None:
+    """A scheduled query or a correlation rule had its turn; what it found, or its error, is on its way to the
+    rules."""
+    outcome = "failed" if error is not None else "found" if found else "nothing"
+    metrics.SCHEDULED_TURNS.labels(kind=work, outcome=outcome).inc()
+    metrics.SCHEDULED_DURATION.labels(kind=work).observe(seconds)
+    metrics.SCHEDULED_LAG.labels(kind=work).set(max(0.0, late_secs))
+    if error is not None:
+        _log.error("scheduled work failed", kind=work, name=name, **_failed("schedule", error))
+    else:
+        _log.debug("scheduled work done", kind=work, name=name, outcome=outcome, seconds=round(seconds, 3))
 
 
 def stalled(seconds: float, *, stack: str) -> None:

@@ -27,7 +27,7 @@ class Collector:
         self._matches: list[Match] = []
         self._resources: list[ResourceCheck] = []
         self._missed: dict[tuple[int, str], Event] = {}
-        """(task, log type) → first event that suspended detections did not see."""
+        """(task, log type or query) → first event that suspended detections did not see."""
         self._cpu = time.process_time()
         self.builder = stages.builder()
         self.newest: dict[str, str] = {}
@@ -58,9 +58,9 @@ class Collector:
         """What the policies say of a resource."""
         self._resources.append(checked)
 
-    def add_missed(self, reading: Reading, event: Event) -> None:
-        """An event was evaluated while detections are suspended."""
-        self._missed.setdefault((reading.task.task, event["p_log_type"]), event)
+    def add_missed(self, reading: Reading, event: Event, scope: str) -> None:
+        """An event was evaluated while detections are suspended. `scope` is its log type, or its query."""
+        self._missed.setdefault((reading.task.task, scope), event)
 
     def add_reject(
         self,
@@ -124,12 +124,12 @@ class Collector:
     def _report_missed(self) -> None:
         """One error for each suspended detection, object and log type, saying which records it did not see."""
         stages = self._stages
-        for (number, log_type), event in self._missed.items():
+        for (number, scope), event in self._missed.items():
             reading = self._touched[number]
             ranges = ", ".join(f"[{span.first}, {span.end})" for span in reading.spans())
-            where = f"the {log_type} records {ranges} of {reading.task.identity}"
+            where = f"the {scope} records {ranges} of {reading.task.identity}"
             detail = f"suspended until the next reload: did not see {where}"
-            rules = stages.engine.suspended.intersection(stages.rules_of(log_type))
+            rules = stages.engine.suspended.intersection(stages.rules_of(scope))
             self.add_matches([stages.failed(rule, event, SUSPENDED, detail) for rule in sorted(rules)], event)
         self._missed.clear()
 

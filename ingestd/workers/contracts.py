@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ingestd.decode.block import Block
+from ingestd.detections.timetable import Timetable
 from ingestd.model import Drift, LoadedDetection, Match, ObjectTask, ResourceCheck, TableBatch
 
 Event = dict[str, Any]
@@ -87,6 +88,7 @@ class Engine(Protocol):
     def suspended(self) -> set[str]: ...
     def take_timeouts(self) -> dict[str, int]: ...
     def evaluate(self, event: Event, log_type: str, skip: frozenset[str] = ...) -> list[Match]: ...
+    def judge(self, event: Event, skip: frozenset[str] = ...) -> list[Match]: ...
     def check(self, event: Event, skip: frozenset[str] = ...) -> tuple[list[Match], ResourceCheck]: ...
 
 
@@ -126,7 +128,7 @@ class Stages(msgspec.Struct, frozen=True, kw_only=True):
     watch: Watch
     builder: Callable[[], Builder]
     rules_of: Callable[[str], Iterable[str]]
-    """Log type → ids of its detections."""
+    """Log type, or name of a scheduled query → ids of its detections."""
     failed: Callable[[str, Event, str, str], Match]
     """`(rule, event, error class, detail)` → the error of a detection that could not be evaluated on an event."""
     enrich: Callable[[Event], None] | None = None
@@ -139,3 +141,5 @@ class Stages(msgspec.Struct, frozen=True, kw_only=True):
     """For the parent's log: how many detections and log types, the version."""
     detections: tuple[LoadedDetection, ...] = ()
     """All that are known, enabled or not."""
+    timetable: Timetable = Timetable()
+    """What runs by the clock."""

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from ingestd.detections.timetable import Timetable
 from ingestd.errors import ConfigError, Retryable
 from ingestd.model import ChunkResult, LoadedDetection
 from ingestd.telemetry import occurrences
@@ -107,6 +108,11 @@ class Crew:
     def detections(self) -> tuple[LoadedDetection, ...]:
         """What the zygote said about each detection."""
         return self._zygote.loaded.result().detections
+
+    @property
+    def timetable(self) -> Timetable:
+        """What of the code runs by the clock."""
+        return self._zygote.loaded.result().timetable
 
     @property
     def zygote_pid(self) -> int:

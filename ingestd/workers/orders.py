@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from ingestd.detections.timetable import Timetable
 from ingestd.errors import Problem
 from ingestd.model import LoadedDetection
 from ingestd.workers.settings import ChildSettings, CodeSpec
@@ -54,6 +55,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     description: dict[str, str | int | float]
     detections: tuple[LoadedDetection, ...] = ()
+    timetable: Timetable = Timetable()
     threads: int = 1
     """Threads that loading the code left behind. More than one is a risk: a lock one of them holds stays held."""
 

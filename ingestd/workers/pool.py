@@ -16,6 +16,7 @@ import contextlib
 
 import msgspec
 
+from ingestd.detections.timetable import Timetable
 from ingestd.errors import Retryable
 from ingestd.model import LoadedDetection, ObjectDone, ObjectTask
 from ingestd.telemetry import occurrences
@@ -122,6 +123,11 @@ class Pool:
     def detections(self) -> tuple[LoadedDetection, ...]:
         """Each detection that is known, enabled or not."""
         return () if self._crew is None else self._crew.detections
+
+    @property
+    def timetable(self) -> Timetable:
+        """What of the code runs by the clock, for the daemon to run."""
+        return Timetable() if self._crew is None else self._crew.timetable
 
     def idle_capacity(self) -> int:
         """How many more objects could begin now; a receiver asks for no more than that."""

@@ -19,6 +19,7 @@ from ingestd.model import Column, Match, ObjectTask
 from ingestd.schemas import resources
 from ingestd.schemas.registry import Registry
 from ingestd.schemas.resources import ResourceSession
+from ingestd.schemas.results import ResultSession
 from ingestd.schemas.session import Session, SessionInfo
 from ingestd.workers import contracts
 from ingestd.workers.contracts import Ask, Event, Stages
@@ -49,7 +50,7 @@ def build(spec: CodeSpec) -> Stages:
         plain, filters = plain_session(task), task.route.filters
         return FilteredSession(plain, compiled(filters)) if filters.raw or filters.events else plain
 
-    def plain_session(task: ObjectTask) -> Session | ResourceSession:
+    def plain_session(task: ObjectTask) -> Session | ResourceSession | ResultSession:
         info = SessionInfo(
             identity=task.identity,
             source_id=task.source,
@@ -59,11 +60,15 @@ def build(spec: CodeSpec) -> Stages:
         )
         if task.route.resource_types:
             return ResourceSession(task.route.resource_types, info, task.modified)
+        if task.route.results:
+            return ResultSession(info)
         return registry.classifier(task.route.log_types).session(info)
 
     def rules_of(log_type: str) -> list[str]:
         if log_type == resources.LOG_TYPE:
             return detections.policies
+        if log_type in detections.queries:
+            return [runnable.id for runnable in detections.for_query(log_type)]
         return [runnable.id for runnable in detections.for_log_type(log_type)]
 
     return Stages(
@@ -87,6 +92,7 @@ def build(spec: CodeSpec) -> Stages:
             "seconds": time.monotonic() - started,
         },
         detections=detections.loaded(),
+        timetable=detections.timetable(),
     )
 
 

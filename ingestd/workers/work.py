@@ -232,7 +232,7 @@ class Work:
                 self._carefully(reading, block, first, end)
             elif reading.is_marked(first):
                 self._one(reading, block, first)
-            elif reading.task.route.resource_types:
+            elif reading.task.route.resource_types or reading.task.route.results:
                 for ordinal in range(first, end):
                     self._one(reading, block, ordinal)
             else:
@@ -280,7 +280,7 @@ class Work:
                 if event["p_event_time"] > newest.get(log_type, ""):
                     newest[log_type] = event["p_event_time"]
                 if suspended:
-                    collector.add_missed(reading, event)
+                    collector.add_missed(reading, event, log_type)
                 if matches:
                     self._matched(matches, event)
                     if self._collector.full or self.due:
@@ -333,20 +333,24 @@ class Work:
         self.row_id = event["p_row_id"]
         skip = reading.skip_calls.get(ordinal, frozenset())
         words[PHASE] = Phase.DETECT
-        if reading.task.route.resource_types:
+        scope = event["name"] if reading.task.route.results else log_type
+        if reading.task.route.results:
+            matches = stages.engine.judge(event, skip)
+        elif reading.task.route.resource_types:
             matches, checked = stages.engine.check(event, skip)
             if stages.engine.has_policies:  # a backfill without detections leaves the compliance state alone
                 collector.add_resource(checked)
         else:
             matches = stages.engine.evaluate(event, log_type, skip)
         words[PHASE] = Phase.BUILD
-        collector.builder.add_event(event)
+        if not reading.task.route.results:
+            collector.builder.add_event(event)
         reading.ok[log_type] = reading.ok.get(log_type, 0) + 1
         collector.newest[log_type] = max(event["p_event_time"], collector.newest.get(log_type, ""))
         if stages.engine.suspended:
-            collector.add_missed(reading, event)
+            collector.add_missed(reading, event, scope)
         if skip:
-            killers = sorted(skip.intersection(stages.rules_of(log_type)))
+            killers = sorted(skip.intersection(stages.rules_of(scope)))
             matches += [stages.failed(rule, event, KILLED, _KILLED_DETAIL) for rule in killers]
         self._matched(matches, event)
 

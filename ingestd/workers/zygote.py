@@ -77,7 +77,14 @@ class Zygote:
         gc.collect()
         gc.freeze()
         threads = len(os.listdir("/proc/self/task"))
-        self._send(Loaded(description=stages.description, detections=stages.detections, threads=threads))
+        self._send(
+            Loaded(
+                description=stages.description,
+                detections=stages.detections,
+                timetable=stages.timetable,
+                threads=threads,
+            )
+        )
         self._serve(stages, boot.settings)
 
     def _load(self, spec: CodeSpec) -> Stages | None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from ingestd.detections.correlation import Finding, find
+from ingestd.detections.correlation import Finding, Sighting
 from ingestd.detections.correlation_format import CorrelationError, parse, sightings_of
+from ingestd.detections.findings import find, findings
+from ingestd.detections.joins import values, with_joins
 from ingestd.errors import ConfigError
+from ingestd.model import Match
 from tests.detections.conftest import Fork
 
 YES = "def rule(event):\n    return True\n"
@@ -35,7 +38,10 @@ def run(detection: Any, **outputs: Any) -> Finding | None:
 
 def test_a_group_needs_all_steps_with_one_value() -> None:
     """In any order, within the look-back window."""
-    assert run(group(), A={"ana": [5]}, B={"ana": [0], "bob": [1]}) == Finding(values={"0": "ana"}, start=0, end=300)
+    found = run(group(), A={"ana": [5]}, B={"ana": [0], "bob": [1]})
+    assert found is not None
+    assert (found.values, found.start, found.end) == ({"0": "ana"}, 0, 300)
+    assert [(one.step, one.time) for one in found.evidence] == [("B", 0), ("A", 300)]
     assert run(group(), A={"ana": [0]}, B={"bob": [1]}) is None
     assert run(group(), A={"ana": [0]}) is None
     assert run(group(), A={"ana": [0]}, B={"ana": [60]}) is not None
@@ -103,6 +109,11 @@ def test_times_in_tests_may_be_timestamps() -> None:
         (group(LookbackWindowMinutes=0), "number of minutes above 0"),
         (group(MatchCriteria={"u": [{"GroupID": "X", "Match": "user"}]}), "needs GroupID of a step"),
         (sequence({"From": "A", "To": "X"}), "needs From and To"),
+        (sequence({"From": "A", "To": "B"}, {"From": "B", "To": "A"}), "come back to the step 'A'"),
+        (sequence(Transitions="A"), "must be a list"),
+        (group(steps=[{"ID": "A", "RuleID": "R", "MinMatchCount": "many"}]), "must be a whole number above 0"),
+        (group(Schedule="daily"), "must be a mapping with RateMinutes"),
+        (group(Schedule={"RateMinutes": "daily"}), "number of minutes above 0"),
         (sequence({"From": "A", "To": "B", "Match": [{}]}), "needs On, or From and To"),
     ],
 )
@@ -121,3 +132,81 @@ def test_steps_must_name_detections(fork: Fork) -> None:
     fork.rule("Rule.B", YES)
     loaded = fork.load()
     assert loaded.correlations["C"][0].detection_ids == {"Rule.A", "Rule.B"}
+
+
+def sighting(minutes: float, user: str, *, is_new: bool = True) -> Sighting:
+    """A match by a user."""
+    return Sighting(time=60.0 * minutes, fields={"user": [user]}, row_id=f"{user}@{minutes}", is_new=is_new)
+
+
+def all_findings(detection: Any, **steps: list[Sighting]) -> list[tuple[str, float, float]]:
+    """(value, first minute, last minute) of each finding."""
+    found = findings(parse(detection)[0], steps)
+    return [(next(iter(one.values.values()), ""), one.start / 60, one.end / 60) for one in found]
+
+
+def test_each_value_and_each_window_is_a_finding() -> None:
+    """Windows of one value share no match."""
+    a = [sighting(0, "ana"), sighting(0, "bob"), sighting(500, "ana"), sighting(510, "ana")]
+    b = [sighting(5, "ana"), sighting(7, "bob"), sighting(505, "ana")]
+    assert all_findings(group(), A=a, B=b) == [("ana", 0, 5), ("ana", 500, 510), ("bob", 0, 7)]
+
+
+def test_a_group_is_found_again_only_with_something_new() -> None:
+    """What was looked at before counts, and is no finding by itself."""
+    old = [sighting(0, "ana", is_new=False)]
+    assert all_findings(group(), A=old, B=[sighting(5, "ana", is_new=False)]) == []
+    assert all_findings(group(), A=old, B=[sighting(5, "ana")]) == [("ana", 0, 5)]
+
+
+def test_each_start_of_a_sequence_may_be_a_finding() -> None:
+    """The chain that is complete first; a start inside of it, with the same values, is part of it."""
+    hops = ({"From": name, "To": to, "Match": [{"On": "user"}]} for name, to in ("AB", "BC"))
+    detection = sequence(*hops)
+    a = [sighting(0, "ana"), sighting(1, "ana"), sighting(2, "bob"), sighting(200, "ana")]
+    b = [sighting(3, "ana"), sighting(4, "bob"), sighting(201, "ana")]
+    c = [sighting(5, "ana"), sighting(6, "bob"), sighting(202, "ana"), sighting(203, "ana")]
+    assert all_findings(detection, A=a, B=b, C=c) == [("ana", 0, 5), ("bob", 2, 6), ("ana", 200, 202)]
+
+
+def test_a_sequence_is_found_again_only_with_something_new() -> None:
+    """Of several ways on, one that has something new is taken."""
+    hops = ({"From": name, "To": to, "Match": [{"On": "user"}]} for name, to in ("AB", "BC"))
+    detection = sequence(*hops)
+    old = {name: [sighting(minute, "ana", is_new=False)] for minute, name in enumerate("ABC")}
+    assert all_findings(detection, **old) == []
+    assert all_findings(detection, **{**old, "C": [*old["C"], sighting(9, "ana")]}) == [("ana", 0, 9)]
+
+
+def test_many_ways_along_a_sequence_take_no_time() -> None:
+    """Thousands of matches of one user at every step, and no end that fits."""
+    hops = (
+        {"From": name, "To": to, "WithinTimeFrameMinutes": 9, "Match": [{"On": "user"}]} for name, to in ("AB", "BC")
+    )
+    many = [sighting(number / 100, "ana") for number in range(500)]
+    looks = 0
+
+    def count() -> None:
+        nonlocal looks
+        looks += 1
+
+    steps = {"A": many, "B": many, "C": [sighting(100, "ana")]}
+    assert list(findings(parse(sequence(*hops))[0], steps, count)) == []
+    assert looks <= 2 * len(many)
+
+
+def test_what_is_joined_by_is_kept_of_a_match() -> None:
+    """Dotted fields of the event and of the alert's context, each element of a list, with bounds."""
+    event = {"user": {"Name": "ana"}, "emails": ["a@x", "b@x"], "a.b": 1, "long": "x" * 1_000, "gone": None}
+    assert values(event, "user.name") == ("ana",)
+    assert values(event, "emails") == ("a@x", "b@x")
+    assert values(event, "a.b") == ("1",)
+    assert values(event, "gone") == values(event, "user") == values(event, "no.such") == ()
+    assert len(values(event, "long")[0]) < 300
+    assert len(values({"many": list(range(1_000))}, "many")) == 100
+    match = Match(
+        kind="rule", detection_id="A", row_id="r", log_type="T", event_time="", dedup="", title="", severity="INFO",
+        context='{"who": ["ana", "bob"]}',
+    )  # fmt: skip
+    joined = with_joins(match, ("emails", "p_alert_context.who"), event)
+    assert joined.joins == {"emails": ("a@x", "b@x"), "p_alert_context.who": ("ana", "bob")}

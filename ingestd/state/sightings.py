@@ -1,0 +1,139 @@
+"""Matches that correlation rules wait for: when they were, and the values by which they are joined.
+
+They enter in the transaction that counts them for alerts, once each. Their numbers grow in the order of the commits,
+so that "what came since" is a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from ingestd.state.base import Row, Transaction
+
+TABLES = (
+    """CREATE TABLE sightings (
+        seq BIGINT NOT NULL PRIMARY KEY,
+        member BLOB NOT NULL,
+        detection_id TEXT NOT NULL,
+        row_id TEXT NOT NULL,
+        time DOUBLE PRECISION NOT NULL,
+        seen_at DOUBLE PRECISION NOT NULL,
+        joins BLOB NOT NULL
+    )""",
+    "CREATE UNIQUE INDEX sightings_member ON sightings (member)",
+    "CREATE INDEX sightings_by_detection ON sightings (detection_id, seq)",
+    "CREATE INDEX sightings_by_time ON sightings (detection_id, time)",
+    "CREATE INDEX sightings_by_age ON sightings (seen_at)",
+    "CREATE TABLE sightings_seen (last BIGINT NOT NULL)",
+    "INSERT INTO sightings_seen VALUES (0)",
+)
+
+Joins = dict[str, tuple[str, ...]]
+
+_COLUMNS = "seq, detection_id, row_id, time, seen_at, joins"
+_decode = msgspec.msgpack.Decoder(Joins).decode
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """One match that correlation rules wait for."""
+
+    seq: int
+    detection_id: str
+    row_id: str
+    time: float
+    """Of the event, in seconds since the epoch."""
+    seen_at: float
+    """When it was committed here."""
+    joins: Mapping[str, Sequence[str]]
+
+
+class New(msgspec.Struct, frozen=True, kw_only=True):
+    """A sighting to enter."""
+
+    member: bytes
+    """Key of (detection, kind, row): it is entered once."""
+    detection_id: str
+    row_id: str
+    time: float
+    joins: Joins
+
+
+def add(tx: Transaction, found: Sequence[New], now: float) -> None:
+    """Enter sightings; those that were entered before change nothing."""
+    if not found:
+        return
+    sql = "UPDATE sightings_seen SET last = last + :count RETURNING last"
+    last: int = tx.execute(sql, {"count": len(found)})[0][0]
+    tx.executemany(
+        "INSERT INTO sightings (seq, member, detection_id, row_id, time, seen_at, joins)"
+        " VALUES (:seq, :member, :detection_id, :row_id, :time, :now, :joins) ON CONFLICT (member) DO NOTHING",
+        (
+            {
+                "seq": seq,
+                "member": one.member,
+                "detection_id": one.detection_id,
+                "row_id": one.row_id,
+                "time": one.time,
+                "now": now,
+                "joins": msgspec.msgpack.encode(one.joins),
+            }
+            for seq, one in enumerate(found, last - len(found) + 1)
+        ),
+    )
+
+
+def newest(tx: Transaction, detection_ids: Iterable[str]) -> dict[str, int]:
+    """Number of the newest sighting of each detection that has any."""
+    found = {}
+    for detection_id in detection_ids:
+        rows = tx.execute("SELECT max(seq) FROM sightings WHERE detection_id = :id", {"id": detection_id})
+        if rows[0][0] is not None:
+            found[detection_id] = rows[0][0]
+    return found
+
+
+def since(
+    tx: Transaction, detection_ids: Sequence[str], *, after: int, seen_until: float, limit: int
+) -> list[Sighting]:
+    """The first `limit` sightings of these detections with higher numbers than `after`, which were seen by then."""
+    names = {f"d{number}": detection_id for number, detection_id in enumerate(detection_ids)}
+    rows = tx.execute(
+        f"SELECT {_COLUMNS} FROM sightings WHERE seq > :after AND seen_at <= :until"  # noqa: S608 - names of parameters
+        f" AND detection_id IN ({_names(names)}) ORDER BY seq LIMIT :limit",
+        {**names, "after": after, "until": seen_until, "limit": limit},
+    )
+    return [_sighting(row) for row in rows]
+
+
+def between(tx: Transaction, detection_ids: Sequence[str], start: float, end: float, limit: int) -> list[Sighting]:
+    """The newest `limit` sightings of these detections with event times in `[start, end]`."""
+    names = {f"d{number}": detection_id for number, detection_id in enumerate(detection_ids)}
+    rows = tx.execute(
+        f"SELECT {_COLUMNS} FROM sightings WHERE detection_id IN ({_names(names)})"  # noqa: S608 - names of parameters
+        " AND time >= :start AND time <= :end ORDER BY seq DESC LIMIT :limit",
+        {**names, "start": start, "end": end, "limit": limit},
+    )
+    return [_sighting(row) for row in rows]
+
+
+def sweep(tx: Transaction, *, before: float, limit: int) -> int:
+    """Forget up to `limit` sightings that were seen before that moment; how many."""
+    rows = tx.execute(
+        "DELETE FROM sightings WHERE seq IN (SELECT seq FROM sightings WHERE seen_at < :before LIMIT :limit)"
+        " RETURNING seq",
+        {"before": before, "limit": limit},
+    )
+    return len(rows)
+
+
+def _sighting(row: Row) -> Sighting:
+    seq, detection_id, row_id, time, seen_at, joins = row
+    return Sighting(
+        seq=seq, detection_id=detection_id, row_id=row_id, time=time, seen_at=seen_at, joins=_decode(joins)
+    )
+
+
+def _names(params: Mapping[str, str]) -> str:
+    return ",".join(f":{name}" for name in params)

@@ -1,0 +1,155 @@
+"""Scheduled queries, written for a warehouse, over the lake."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ingestd.errors import Permanent
+from ingestd.lake.arrow import arrow_schema
+from ingestd.lake.asked import Order, why_not
+from ingestd.lake.asking import ask
+from ingestd.lake.dialect import translate
+from ingestd.schemas.registry import Registry
+
+NOW = 1_700_000_000.0  # 2023-11-14 22:13:20
+NAMES = {"aws_cloudtrail": "AWS.CloudTrail"}
+REGISTRY = Registry.load([], builtin=True)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """Two calls of today and one of last month, in a file that lacks most columns of its log type."""
+    wanted = ("eventName", "userIdentity", "requestParameters", "p_event_time", "p_any_ip_addresses", "p_log_type")
+    columns = [column for column in REGISTRY.columns("AWS.CloudTrail") if column.name in wanted]
+    rows: list[dict[str, Any]] = [
+        {
+            "eventName": name,
+            "userIdentity": {"type": "IAMUser", "arn": f"arn:{who}"},
+            "requestParameters": json.dumps({"bucketName": bucket, "keys": ["a", "b"], "size": 7}),
+            "p_event_time": int(time * 1e6),
+            "p_any_ip_addresses": ["192.0.2.1"],
+        }
+        for name, who, bucket, time in (
+            ("GetObject", "ana", "b1", NOW - 60),
+            ("PutObject", "bob", "b2", NOW - 7_200),
+            ("GetObject", "bob", "b1", NOW - 40 * 86_400),
+        )
+    ]
+    folder = tmp_path / "lake/events/p_log_type=AWS.CloudTrail/p_event_date=2023-11-14"
+    folder.mkdir(parents=True)
+    schema = arrow_schema([column for column in columns if column.name != "p_log_type"])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "a.parquet")
+    return tmp_path / "lake"
+
+
+async def rows(lake: Path, sql: str, **order: Any) -> list[dict[str, Any]]:
+    """The records that a query's process gives."""
+    body = await ask(Order(sql=sql, lake=str(lake), now=NOW, **order), 60.0)
+    return [json.loads(line) for line in gzip.decompress(body).splitlines()] if body else []
+
+
+async def test_the_warehouses_sql_finds_what_is_in_the_lake(lake: Path) -> None:
+    """Its names of tables, macros and paths into objects and JSON; times are those of events."""
+    sql = """
+        SELECT userIdentity:arn AS who, requestParameters:bucketName::string AS bucket,
+          requestParameters:size::int AS n, p_event_time FROM panther_logs.public.aws_cloudtrail
+        WHERE p_occurs_since('1 hour') AND array_contains('192.0.2.1'::variant, p_any_ip_addresses)
+          AND array_size(requestParameters:keys) = 2 AND userIdentity:type = 'IAMUser' AND errorCode IS NULL
+    """
+    assert await rows(lake, sql) == [
+        {"result": {"who": "arn:ana", "bucket": "b1", "n": 7, "p_event_time": "2023-11-14 22:12:20.000000000"}}
+    ]
+
+
+async def test_rows_have_objects_as_events_have_them(lake: Path) -> None:
+    """Columns of JSON are values, not text; columns that no file has are null."""
+    [row] = await rows(lake, "select * from panther_logs.aws_cloudtrail where p_occurs_since(1h)")
+    assert row["result"]["requestParameters"]["keys"] == ["a", "b"]
+    assert row["result"]["userIdentity"]["arn"] == "arn:ana"
+    assert row["result"]["awsRegion"] is None
+
+
+async def test_too_many_rows_are_cut_off_and_told(lake: Path) -> None:
+    """The first are looked at all the same."""
+    found = await rows(lake, "select eventName from aws_cloudtrail", max_rows=2)
+    assert ["error" in record for record in found] == [False, False, True]
+    assert found[2]["error"]["type"] == "TooManyRows"
+
+
+async def test_a_query_has_its_time(lake: Path) -> None:
+    """Its process is ended then."""
+    sql = "select count(*) from aws_cloudtrail a, range(100000000) b, range(100000) c"
+    with pytest.raises(Permanent, match=r"more than 0\.5 s") as raised:
+        await ask(Order(sql=sql, lake=str(lake), now=NOW), 0.5)
+    assert raised.value.reason == "query_timeout"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select * from read_text('/etc/passwd')",
+        "select * from '/etc/passwd'",
+        "copy (select 1) to '/tmp/x.csv'",
+        "install httpfs",
+        "select 1; select 2",
+        "select * from read_csv('https://example.com/x.csv')",
+    ],
+)
+def test_a_query_reaches_nothing_but_the_lake(sql: str) -> None:
+    """No file, no network, no statement but one SELECT."""
+    assert why_not(sql, REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("select * from snowflake.account_usage.sessions", "the warehouse's own accounts of itself"),
+        ("select * from panther_lookups.public.tor_exit_nodes", "lookup tables are not in the lake"),
+        ("select * from panther_logs.public.nobody_knows", "no schema describes a log type of this name"),
+        ("select * from other.public.table", "the lake has no such table"),
+        ("-- pragma: template\nselect 1", "it is a template"),
+        ("{% import 'x' y %} select 1", "it is a template"),
+        ("select * from panther_logs.public.aws_cloudtrail where p_occurs_since('soon')", "no duration"),
+        ("select from where", "cannot be read as Snowflake's SQL"),
+        ("delete from panther_logs.public.aws_cloudtrail", "one SELECT is expected"),
+    ],
+)
+def test_what_cannot_run_here_is_refused_with_the_reason(sql: str, said: str) -> None:
+    """Before anything is read."""
+    with pytest.raises(Permanent, match=said):
+        translate(sql, NAMES, NOW)
+
+
+@pytest.mark.parametrize(
+    ("macro", "condition"),
+    [
+        ("p_occurs_since('1 day')", "p_event_time >= CAST('2023-11-13 22:13:20.000000+00' AS TIMESTAMPTZ)"),
+        ("p_occurs_since(1h, , p_parse_time)", "p_parse_time >= CAST('2023-11-14 21:13:20"),
+        ("p_occurs_since(3600)", "p_event_time >= CAST('2023-11-14 21:13:20"),
+        ("p_occurs_since(90m, t)", "t.p_event_time >= CAST('2023-11-14 20:43:20"),
+        ("p_event_time > current_timestamp()", "p_event_time > CAST('2023-11-14 22:13:20"),
+        ("p_occurs_between('2023-01-01','2023-02-01')", "p_event_time BETWEEN CAST('2023-01-01' AS TIMESTAMPTZ)"),
+    ],
+)
+def test_macros_of_time_count_from_the_time_of_the_turn(macro: str, condition: str) -> None:
+    """So that a turn that is made up for looks at what it would have looked at."""
+    sql = f"select 1 from panther_logs.public.aws_cloudtrail t where {macro}"
+    assert condition in translate(sql, NAMES, NOW).sql
+
+
+def test_names_of_matches_and_views() -> None:
+    """The tables that are not a log type's, and names of columns with their table's full name."""
+    sql = "select panther_logs.public.aws_cloudtrail.eventName from panther_logs.public.aws_cloudtrail"
+    translated = translate(
+        f"{sql} where p_row_id in (select p_row_id from panther_signals.public.aws_cloudtrail)", NAMES, NOW
+    )
+    assert translated.tables == ("AWS.CloudTrail", "rule_matches")
+    assert "SELECT aws_cloudtrail.eventName" in translated.sql
+    assert translate("select * from panther_views.public.all_logs", NAMES, NOW).tables == ("events",)
