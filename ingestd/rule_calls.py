@@ -13,7 +13,6 @@ import msgspec
 
 from ingestd import redact
 from ingestd.config.models import RuleSecretsConfig
-from ingestd.config.secrets import Secret
 from ingestd.detections import hiding, secrets
 from ingestd.detections.kv import Request
 from ingestd.errors import ConfigError, Permanent, Retryable
@@ -89,9 +88,7 @@ class RuleSecrets:
         if not config.grants(name) or len(name) > LONGEST_NAME:
             message = f"only names under {config.prefix}/ are granted (detections.secrets.prefix)"
             return _refused("not_granted", f"secret {name[:LONGEST_NAME]!r}: {message}")
-        where = config.values.get(name)
-        if where is None and config.manager == "aws":
-            where = Secret("aws_secret", name)
+        where = config.where(name)
         if where is None:
             return _refused("not_found", f"secret {name!r}: detections.secrets.values has no such name")
         try:

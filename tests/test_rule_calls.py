@@ -189,3 +189,45 @@ async def test_calls_for_nothing_that_is_known_are_refused(manager: Manager) -> 
     with pytest.raises(Permanent):
         await calls.answer(Call(number=0, rule="R", row_id="r", name="shell", body="id"))
     await state.close()
+
+
+@pytest.mark.parametrize(
+    ("manager", "kind", "address"),
+    [
+        (
+            {"manager": "azure", "vault": "https://rules.vault.azure.net"},
+            "azure_secret",
+            "https://rules.vault.azure.net/secrets/panther-analysis--grey--key",
+        ),
+        (
+            {"manager": "gcp", "project": "my-project"},
+            "gcp_secret",
+            "projects/my-project/secrets/panther-analysis--grey--key",
+        ),
+    ],
+    ids=["azure", "gcp"],
+)
+async def test_other_clouds_managers_have_names_without_slashes(
+    monkeypatch: pytest.MonkeyPatch, manager: dict[str, str], kind: str, address: str
+) -> None:
+    """Each slash of a name is two dashes there; what `values` has is not looked up."""
+    monkeypatch.setitem(references.RESOLVERS, kind, {address: "from-the-cloud"}.__getitem__)
+    monkeypatch.setenv("OWN", "from-the-environment")
+    secrets = RuleSecrets(_config(**manager, values={"panther-analysis/own": {"env": "OWN"}}))
+    assert (await secrets.get("R", "panther-analysis/grey/key")).value == "from-the-cloud"
+    assert (await secrets.get("R", "panther-analysis/own")).value == "from-the-environment"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"manager": "azure"},
+        {"manager": "gcp"},
+        {"manager": "aws", "vault": "https://x.vault.azure.net"},
+        {"project": "p"},
+    ],
+)
+def test_a_manager_and_its_address_belong_together(settings: dict[str, str]) -> None:
+    """One without the other is a mistake in the configuration."""
+    with pytest.raises(ValidationError, match="belongs to `manager:"):
+        _config(**settings)

@@ -246,8 +246,13 @@ class RuleSecretsConfig(Model):
     """Detections may have what is named `<prefix>/…`, nothing else. Grant the daemon no more than that either."""
     values: dict[str, Secret] = Field(default_factory=dict)
     """Name, as detections ask for it → where the secret is."""
-    manager: Literal["aws"] | None = None
-    """Where names are looked up that `values` does not have: `aws` is Secrets Manager, under the same name."""
+    manager: Literal["aws", "azure", "gcp"] | None = None
+    """Where names are looked up that `values` does not have: `aws` is Secrets Manager, under the same name; `azure`
+    the Key Vault `vault` and `gcp` the Secret Manager of `project`, where each `/` of a name is written `--`."""
+    vault: Annotated[str | None, Field(pattern=r"^https://[^/\s?#]+$")] = None
+    """For `manager: azure`: the vault's address, e.g. `https://rules.vault.azure.net`."""
+    project: Annotated[str | None, Field(pattern=r"^[a-z0-9.:-]+$")] = None
+    """For `manager: gcp`: the id of the project."""
     ttl_secs: Annotated[Seconds, Field(ge=1)] = 300
     """How long a value is used before it is read again: the longest that a rotated one goes unnoticed."""
 
@@ -257,6 +262,24 @@ class RuleSecretsConfig(Model):
             if not self.grants(name):
                 raise ValueError(f"no detection could ask for {name!r}: it is not under {self.prefix}/")
         return self
+
+    @model_validator(mode="after")
+    def _manager_has_an_address(self) -> RuleSecretsConfig:
+        for manager, key in (("azure", "vault"), ("gcp", "project")):
+            if (self.manager == manager) != (getattr(self, key) is not None):
+                raise ValueError(f"`{key}` belongs to `manager: {manager}`, and is needed there")
+        return self
+
+    def where(self, name: str) -> Secret | None:
+        """Where the secret of this name is; None where nothing says."""
+        if name in self.values or self.manager is None:
+            return self.values.get(name)
+        if self.manager == "aws":
+            return Secret("aws_secret", name)
+        plain = name.replace("/", "--")  # their names have no slashes
+        if self.manager == "azure":
+            return Secret("azure_secret", f"{self.vault}/secrets/{plain}")
+        return Secret("gcp_secret", f"projects/{self.project}/secrets/{plain}")
 
     def grants(self, name: str) -> bool:
         """Whether detections may have the secret of this name."""
