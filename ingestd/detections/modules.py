@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from ingestd.detections import textfile
+from ingestd.detections import patience, textfile
 from ingestd.detections.failure import innermost_line, shown
-from ingestd.errors import Problem
+from ingestd.errors import Problem, RuleTimeout
 
 _OPTIONAL = {"boto3": "rules", "botocore": "rules", "policyuniverse": "rules", "pycountry": "rules"}
 
@@ -105,7 +105,8 @@ def load_file(name: str, file: Path) -> ModuleType:
 def _execute(module: ModuleType, file: Path) -> None:
     code = _compile(file)
     try:
-        exec(code, module.__dict__)  # noqa: S102 - running rule authors' code is what this is for
+        with patience.limited(file):
+            exec(code, module.__dict__)  # noqa: S102 - running rule authors' code is what this is for
     except _HelperError as error:
         line = innermost_line(error, str(file))
         problem = Problem(f"cannot import the helper {error.name!r}", file=str(file), line=line)
@@ -131,4 +132,6 @@ def _import_problem(error: BaseException, file: Path) -> Problem:
         extra = _OPTIONAL.get(error.name.partition(".")[0])
         hint = f"install ingestd[{extra}]" if extra else "neither an installed module nor a GlobalID"
         return Problem(f"cannot import {error.name!r}", file=str(file), line=line, hint=hint)
+    if isinstance(error, RuleTimeout):
+        return Problem(f"its import {error}", file=str(file), line=line)
     return Problem(f"fails on import: {shown(error)}", file=str(file), line=line)
