@@ -53,6 +53,7 @@ SHARE_FOR_SOURCES = 0.8
 """Part of the shutdown time for reading, committing and acknowledging; what is left is for the alerts."""
 LOOK_AROUND_SECS = 60.0
 SWEEP_SECS = 3600.0
+SWEEP_ROWS = 1_000
 CLOSING_SECS = 10.0
 """What closing may take after the shutdown time: lanes end their sends, connections close."""
 GARBAGE = (50_000, 20, 100)
@@ -245,6 +246,12 @@ class Daemon:
         await ledger.sweep(retention)
         await self._delivery.alerts.sweep(retention)
         await self._schedule.sweep()
+        await self._sweep_history()
+
+    async def _sweep_history(self) -> None:
+        before = time.time() - self._root.detections.history_days * DAY_SECS
+        while await self._state.transact(lambda tx: history.sweep(tx, before=before, limit=SWEEP_ROWS)):
+            pass
 
     async def _show_health(self, ledger: Ledger) -> None:
         """Keep the states and gauges that only someone who asks can set."""

@@ -313,6 +313,8 @@ class DetectionsConfig(Model):
     """Detection id → what to change about it."""
     secrets: RuleSecretsConfig = RuleSecretsConfig()
     """Secrets that detections may ask for."""
+    history_days: Annotated[int, Field(ge=1, le=36_500)] = 1_095
+    """How long `ingestd detections history` can tell what was enabled, in which version, and whose that was."""
 
 
 class LakeConfig(Model):

@@ -112,6 +112,19 @@ def before(tx: Transaction, entry: Entry) -> Entry | None:
     return _from_row(rows[0]) if rows else None
 
 
+def sweep(tx: Transaction, *, before: float, limit: int) -> int:
+    """Forget up to `limit` entries that were replaced before that moment: what held then and since is kept. How
+    many."""
+    rows = tx.execute(
+        "DELETE FROM detection_history WHERE (detection_id, since) IN (SELECT detection_id, since"
+        " FROM detection_history AS h WHERE EXISTS (SELECT 1 FROM detection_history AS later"
+        " WHERE later.detection_id = h.detection_id AND later.since > h.since AND later.since < :before)"
+        " LIMIT :limit) RETURNING detection_id",
+        {"before": before, "limit": limit},
+    )
+    return len(rows)
+
+
 def _from_row(row: Row) -> Entry:
     name, since, kind, present, enabled, version, commit, author, committed_at = row
     return Entry(

@@ -71,3 +71,14 @@ async def test_changes_newest_first(state: SqliteState) -> None:
     assert before is not None
     assert before.version == "v1"
     assert await state.read(lambda tx: history.before(tx, only)) is None
+
+
+async def test_what_was_replaced_long_ago_is_forgotten(state: SqliteState) -> None:
+    """What held at the time until which is remembered, and everything since, stays."""
+    for at, version in ((1.0, "v1"), (2.0, "v2"), (9.0, "v3")):
+        await record(state, at, loaded("A", version), loaded("B"))
+    assert await state.transact(lambda tx: history.sweep(tx, before=5.0, limit=10)) == 1
+    assert await state.transact(lambda tx: history.sweep(tx, before=5.0, limit=10)) == 0
+    found = await state.read(lambda tx: history.changes(tx))
+    assert sorted((entry.id, entry.since) for entry in found) == [("A", 2.0), ("A", 9.0), ("B", 1.0)]
+    assert await standing(state, 5.0) == [("A", True, True, "v2"), ("B", True, True, "v1")]
