@@ -76,15 +76,20 @@ def _keys(head: bytes) -> Iterator[tuple[str, int]]:
 
 
 def _is_cloudwatch(head: bytes) -> bool:
+    if b'"messageType"' not in head:  # sooner known than the keys
+        return False
     return any(key == "messageType" and _CLOUDWATCH.match(head, at) for key, at in _keys(head))
 
 
 def _is_array(head: bytes) -> bool:
     if _ARRAY.match(head):
         return True
-    arrays = {key for key, at in _keys(head) if _ARRAY.match(head, at)}
-    if not arrays.isdisjoint(WRAPPERS):
-        return True
+    arrays = set()
+    for key, at in _keys(head):
+        if _ARRAY.match(head, at):
+            if key in WRAPPERS:  # there is no need to look past its value
+                return True
+            arrays.add(key)
     return not arrays.isdisjoint(LISTS) and probe(head, 0)[0] is not Found.MORE
 
 

@@ -230,7 +230,11 @@ class JsonArrayFramer(JsonFramer):
         at = data.rfind(self._separator, start, end) if self._separator else -1
         if at < 0:
             at = data.rfind(self._gap, start, end)
-        return data.rfind(b",", start, end) if at < 0 else at + 1
+        if at >= 0:
+            return at + 1
+        if data.startswith(b"{", start) and not self._separator and not self.input.ended:
+            return -1  # most commas stand within an object, which ends in bytes that are still to come
+        return data.rfind(b",", start, end)
 
     def _learn(self, gap: bytes, element: bytes) -> None:
         """Takes note of how elements are set apart, and of the first key of one."""

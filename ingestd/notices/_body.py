@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import zlib
+from contextlib import suppress
 from typing import Any
 
 MAX_PLAIN_BYTES = 16 * 1024 * 1024
@@ -17,12 +18,10 @@ GZIP_WINDOW = 31
 def decode(body: bytes | str) -> Any:
     """The JSON document that the body holds; the body's text where it holds none. Never raises."""
     data = body.encode(errors="surrogatepass") if isinstance(body, str) else body
-    for candidate in (data, _expand(data)):
-        if candidate:
-            try:
-                return json.loads(candidate)
-            except (ValueError, RecursionError):
-                continue
+    with suppress(ValueError, RecursionError):
+        return json.loads(data)
+    with suppress(ValueError, RecursionError):
+        return json.loads(_expand(data))
     return data.decode(errors="replace")
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal
 
+import msgspec
+
 from ingestd.model import ObjectTask, Range
 from ingestd.workers.board import Blame, Phase, Place
 from ingestd.workers.frames import Open
@@ -78,14 +80,13 @@ class Case:
     def opening(self) -> Open:
         """How to begin the next attempt."""
         task = self._task
-        fields = {name: getattr(task, name) for name in task.__struct_fields__}
-        fields |= {
-            "skip": merge(self._returned),
-            "skip_calls": tuple(self._skip_calls),
-            "skip_records": tuple(self._skip_records),
-        }
         return Open(
-            task=ObjectTask(**fields),
+            task=msgspec.structs.replace(
+                task,
+                skip=merge(self._returned),
+                skip_calls=tuple(self._skip_calls),
+                skip_records=tuple(self._skip_records),
+            ),
             careful_until=self._careful_until,
             flush_seconds=self._flush_seconds,
             condemned=self._condemned,
