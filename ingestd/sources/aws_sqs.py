@@ -23,9 +23,10 @@ from ingestd.cloud.aws_json import JsonCalls
 from ingestd.cloud.aws_trail import TrailKeys
 from ingestd.config.aws import AwsConfig
 from ingestd.config.models import Seconds, SourceConfig
-from ingestd.errors import IngestdError, Permanent, Retryable
+from ingestd.errors import Retryable
 from ingestd.failpoints import hit
 from ingestd.model import Check, Delivery
+from ingestd.sources._sqs_checks import QueueChecks, no_such_queue
 from ingestd.sources._sqs_letters import GROUP, dead_letter
 from ingestd.sources.base import Source
 from ingestd.state.base import State
@@ -46,8 +47,6 @@ SOON_SECS = 30
 """Messages given back for no longer than this are part of what `run --once` finds."""
 GONE = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight", "InvalidReceiptHandle"})
 """Answers about a receipt that say: no longer yours."""
-FEWEST_RECEIVES = 50
-"""Kills, drains and lost leases use up receives too: a queue that gives up earlier sets good messages aside."""
 OFTEN = {
     "receive_message": "ReceiveMessage",
     "delete_message_batch": "DeleteMessageBatch",
@@ -257,50 +256,15 @@ class SqsSource(Source):
         return int(attributes.get("ApproximateNumberOfMessages", 0))
 
     async def check(self) -> list[Check]:
-        """See `Source`. Each action is asked for something that SQS refuses after it looked at the permission."""
-        bad = {"ReceiptHandle": "ingestd-doctor"}
-        checks = [
-            await self._try("sqs:ReceiveMessage", "receive_message", MaxNumberOfMessages=BATCH + 1),
-            await self._try("sqs:DeleteMessage", "delete_message", **bad),
-            await self._try("sqs:ChangeMessageVisibility", "change_message_visibility", VisibilityTimeout=0, **bad),
-            await self._check_attributes(),
-        ]
-        url = self._config.dead_letter_queue_url
-        if url is not None:
-            too_late = {"MessageBody": "-", "DelaySeconds": 901}
-            checks.append(await self._try("sqs:SendMessage", "send_message", QueueUrl=url, **too_late))
+        """See `Source`."""
+        role = self._config.assume_role
+        tried = QueueChecks(self._clients, self._config.queue_url, self._config.dead_letter_queue_url)
+        checks = await tried.all(role.arn if role else None)
         keys = digest_keys(self._config)
         if keys is not None:
             checks.append(await keys.check())
             await keys.close()
         return checks
-
-    async def _try(self, action: str, operation: str, **request: Any) -> Check:
-        what = f"{action} on {request.get('QueueUrl', self._config.queue_url)}"
-        client = await self._clients.get("sqs")
-        try:
-            await getattr(client, operation)(**{"QueueUrl": self._config.queue_url, **request})
-        except Exception as error:  # noqa: BLE001 - whatever happened is what doctor tells
-            missing = aws.missing_action(error, action)
-            refused_for_the_request = 400 <= aws.status_of(error) < 500 and missing is None
-            known = aws.common_failure(error, action, what) or _no_such_queue(error, what)
-            if known is not None or not refused_for_the_request:
-                why = str(known or aws.failure(error, action, what))
-                return Check(what=what, ok=False, detail=why, missing_permission=missing or "")
-        return Check(what=what, ok=True)
-
-    async def _check_attributes(self) -> Check:
-        what = f"sqs:GetQueueAttributes on {self._config.queue_url}"
-        try:
-            attributes = await self._attributes("RedrivePolicy")
-        except IngestdError as error:
-            missing = aws.missing_action(error, "sqs:GetQueueAttributes")
-            return Check(what=what, ok=False, detail=str(error), missing_permission=missing or "")
-        receives = _receive_limit(attributes.get("RedrivePolicy"))
-        if receives is not None and receives < FEWEST_RECEIVES:
-            detail = f"it gives up after {receives} receives, and restarts count as such: set maxReceiveCount to 100"
-            return Check(what=what, ok=False, detail=detail)
-        return Check(what=what, ok=True)
 
     async def close(self) -> None:
         """See `Source`."""
@@ -327,28 +291,12 @@ class SqsSource(Source):
             answer: dict[str, Any] = await getattr(client, operation)(**request)
         except Exception as error:
             what = f"queue {request['QueueUrl']}"
-            raise _no_such_queue(error, what) or aws.failure(error, action, what) from error
+            raise no_such_queue(error, what) or aws.failure(error, action, what) from error
         return answer
 
 
 def _in_passing(error: Exception) -> bool:
     return isinstance(error, Retryable) and error.retry_after is None
-
-
-def _no_such_queue(error: Exception, what: str) -> Permanent | None:
-    if aws.code_of(error).endswith(("NonExistentQueue", "QueueDoesNotExist")):
-        return Permanent(f"{what}: does not exist, or not in this region and account", reason="no_queue")
-    return None
-
-
-def _receive_limit(policy: str | None) -> int | None:
-    """`maxReceiveCount` of a redrive policy."""
-    if not policy:
-        return None
-    try:
-        return int(msgspec.json.decode(policy)["maxReceiveCount"])
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
-        return None
 
 
 def stores(config: Config) -> dict[str, dict[str, Any]]:

@@ -94,6 +94,27 @@ async def test_a_role_is_assumed_with_a_web_identity(proxy: Proxy, tmp_path: Pat
     assert "Authorization" not in assumed.headers
 
 
+async def test_an_instance_has_its_role(ministack: Aws, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its metadata service hands out the credentials; and a role in another account is assumed with them."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", ministack.url)
+    monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", "30")  # the service is near, but the machine may be busy
+    clients = Clients(Account(region=REGION, endpoint_url=proxy.url))
+    await list_queues(clients)
+    await clients.close()
+    (call,) = proxy.operations("sqs ListQueues")
+    assert "X-Amz-Security-Token" in call.headers
+    clients = clients_with(proxy, Role(arn=ROLE, external_id=lambda: "x-1"))
+    await list_queues(clients)
+    await clients.close()
+    (assumed,) = proxy.operations("sts AssumeRole")
+    assert "X-Amz-Security-Token" in assumed.headers
+    assert (
+        proxy.operations("sqs ListQueues")[1].headers["X-Amz-Security-Token"] != call.headers["X-Amz-Security-Token"]
+    )
+
+
 async def test_a_refused_role_names_the_permission(proxy: Proxy) -> None:
     """The trust policy may be mended: it is tried again."""
     clients = clients_with(proxy, Role(arn=ROLE))

@@ -63,7 +63,7 @@ async def test_the_missing_action_is_named(ministack: Aws, proxy: Proxy, tmp_pat
 
 
 async def test_a_role_that_is_refused_is_told_for_each_check(ministack: Aws, proxy: Proxy, tmp_path: Path) -> None:
-    """The action that is missing is the role's, not the queue's."""
+    """The action that is missing is the role's, not the queue's; the first row is about the role itself."""
     bucket = ministack.bucket()
     site = Site(tmp_path, ministack, ministack.queue(), ministack.queue(), endpoint=proxy.url)
     file = site.folder / "ingestd.yml"
@@ -74,7 +74,47 @@ async def test_a_role_that_is_refused_is_told_for_each_check(ministack: Aws, pro
     failed = [row for row in rows if not row["ok"] and row["detail"] != "not tried"]
     assert code == 1
     assert {row["missing_permission"] for row in failed} == {"sts:AssumeRole"}
+    assert failed[0]["check"] == "sts:AssumeRole on arn:aws:iam::111122223333:role/r"
     assert all("role/r" in str(row["detail"]) for row in failed)
+
+
+async def test_the_keys_of_encrypted_queues_are_tried(ministack: Aws, proxy: Proxy, tmp_path: Path) -> None:
+    """What reading and setting aside need is told for each key; one that SQS has for everybody is not looked at."""
+    key = ministack.client("kms").create_key()["KeyMetadata"]["Arn"]
+    other = ministack.client("kms").create_key()["KeyMetadata"]["Arn"]
+    queue, dead_letters = ministack.queue(KmsMasterKeyId=key), ministack.queue(KmsMasterKeyId=other)
+    Site(tmp_path, ministack, queue, dead_letters, endpoint=proxy.url)
+    assert (await doctor(tmp_path))[0] == 0
+    refused = {key: "Decrypt", other: "GenerateDataKey"}
+    proxy.rule = lambda seen: (
+        Refuse(400, "AccessDeniedException")
+        if any(arn.encode() in seen.body and seen.operation.endswith(" " + name) for arn, name in refused.items())
+        else None
+    )
+    code, rows = await doctor(tmp_path)
+    assert code == 1
+    assert {row["check"] for row in rows if not row["ok"]} == {
+        f"kms:Decrypt on {key}",
+        f"kms:GenerateDataKey on {other}",
+    }
+    assert all(row["missing_permission"] == str(row["check"]).partition(" ")[0] for row in rows if not row["ok"])
+
+    plain = ministack.queue(KmsMasterKeyId="alias/aws/sqs")
+    Site(tmp_path, ministack, plain, ministack.queue(), endpoint=proxy.url)
+    code, rows = await doctor(tmp_path)
+    assert code == 0
+    assert not any("kms:" in str(row["check"]) for row in rows)
+
+
+async def test_a_key_that_cannot_be_used_is_told(ministack: Aws, proxy: Proxy, tmp_path: Path) -> None:
+    """Disabled, or about to be deleted: no permission is missing, and nothing would be received."""
+    key = ministack.client("kms").create_key()["KeyMetadata"]["Arn"]
+    Site(tmp_path, ministack, ministack.queue(KmsMasterKeyId=key), ministack.queue(), endpoint=proxy.url)
+    proxy.rule = lambda seen: Refuse(400, "DisabledException") if seen.operation.endswith(" Decrypt") else None
+    code, rows = await doctor(tmp_path)
+    (failed,) = [row for row in rows if not row["ok"]]
+    assert (code, failed["missing_permission"]) == (1, "")
+    assert "DisabledException" in str(failed["detail"])
 
 
 async def test_the_keys_of_digests_are_asked_for(ministack: Aws, proxy: Proxy, tmp_path: Path) -> None:
