@@ -41,6 +41,10 @@ class Again(Store):
         """See `Store`."""
         return self._store.list_objects(bucket, prefix, start_after=start_after)
 
+    def list_folders(self, bucket: str, prefix: str) -> AsyncIterator[str]:
+        """See `Store`."""
+        return self._store.list_folders(bucket, prefix)
+
     def listed_identity(self, ref: ObjectRef) -> Identity | None:
         """See `Store`."""
         identity = self._store.listed_identity(ref)

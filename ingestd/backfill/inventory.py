@@ -23,7 +23,6 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from ingestd.backfill import layout
 from ingestd.backfill.listing import Entry, Listing
 from ingestd.backfill.plan import Plan
 from ingestd.errors import Permanent
@@ -136,7 +135,7 @@ class InventoryListing(Listing):
     async def _newest(self, folder: str) -> str:
         place = self._plan.inventory
         assert place is not None
-        dated = [found async for found in layout.folders(self._store, place.bucket, folder) if _DATED.search(found)]
+        dated = [found async for found in self._store.list_folders(place.bucket, folder) if _DATED.search(found)]
         if not dated:
             raise Permanent(
                 f"{place.url}: holds no inventory (…/2026-01-31T00-00Z/manifest.json)", reason="not_found"

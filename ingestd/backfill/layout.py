@@ -9,8 +9,7 @@ order of their keys, so that all of them together are one listing in key order.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
@@ -73,27 +72,7 @@ async def _matching(store: Store, bucket: str, prefix: str, segments: Sequence[s
         async for found in _matching(store, bucket, f"{prefix}{segment}/", rest):
             yield found
         return
-    async for folder in folders(store, bucket, prefix):
+    async for folder in store.list_folders(bucket, prefix):
         if fnmatchcase(folder[len(prefix) : -1], segment):
             async for found in _matching(store, bucket, folder, rest):
                 yield found
-
-
-async def folders(store: Store, bucket: str, prefix: str) -> AsyncIterator[str]:
-    """The folders right below a prefix, in key order: one request for each, however much lies in them."""
-    after = ""
-    while True:
-        async with aclosing(_first_folder(store, bucket, prefix, after)) as found:
-            folder = await anext(found, None)
-        if folder is None:
-            return
-        yield folder
-        after = folder[:-1] + "0"  # what follows the slash: greater than every key of the folder
-
-
-async def _first_folder(store: Store, bucket: str, prefix: str, after: str) -> AsyncGenerator[str, None]:
-    async for listed in store.list_objects(bucket, prefix, start_after=after):
-        name, slash, _ = listed.ref.key[len(prefix) :].partition("/")
-        if slash:
-            yield f"{prefix}{name}/"
-            return

@@ -1,7 +1,7 @@
 """Walking through a bucket: by prefix, by folders with dates, or by an inventory.
 
-A listing is cloud-neutral: it needs a store that lists in key order and opens what it listed. Each object comes with
-a position, an opaque text from which a later walk goes on.
+A listing is cloud-neutral: it needs a store that lists in an order that stays, and opens what it listed. Each object
+comes with a position, an opaque text from which a later walk goes on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Listing(ABC):
 
 
 class PrefixListing(Listing):
-    """What lies under the prefix now, in key order; a position is a key."""
+    """What lies under the prefix now, in the order of the store; a position is a key."""
 
     def __init__(self, store: Store, plan: Plan) -> None:
         self._store = store

@@ -266,21 +266,37 @@ class AzureBlobStore(Store):
     # --- the rest -------------------------------------------------------------------------------------------
 
     async def list_objects(self, bucket: str, prefix: str, *, start_after: str = "") -> AsyncIterator[ListedObject]:
-        """See `Store`. The prefix begins with the container; without one every container is listed."""
+        """See `Store`. The prefix begins with the container; without one every container is listed. With a
+        hierarchical namespace `a/b` comes before `a-b`, and nothing that we may ask tells such an account."""
+        container, slash, rest = prefix.partition("/")
+        try:
+            service = await self._clients.blobs(bucket)
+            for name in [container] if slash else await _containers(service, container):
+                async for entry in service.get_container_client(name).list_blobs(name_starts_with=rest or None):
+                    listed = _listed(bucket, name, entry)
+                    if listed is not None and _may_come_after(listed.ref.key, start_after):
+                        yield listed
+        except Exception as error:
+            raise await self._failure(error, f"az://{bucket}/{prefix}") from error
+
+    async def list_folders(self, bucket: str, prefix: str) -> AsyncIterator[str]:
+        """See `Store`. Asks the service for one level; containers are folders."""
+        from azure.storage.blob.aio import BlobPrefix
+
         container, slash, rest = prefix.partition("/")
         try:
             service = await self._clients.blobs(bucket)
             if slash:
-                names = [container]
+                level = service.get_container_client(container).walk_blobs(
+                    name_starts_with=rest or None, delimiter="/"
+                )
+                found = {f"{container}/{entry.name}" async for entry in level if isinstance(entry, BlobPrefix)}
             else:
-                names = [found.name async for found in service.list_containers(name_starts_with=container or None)]
-            for name in sorted(names, key=lambda name: f"{name}/"):  # the order of their keys: `a-b/` is before `a/`
-                async for entry in service.get_container_client(name).list_blobs(name_starts_with=rest or None):
-                    listed = _listed(bucket, name, entry)
-                    if listed is not None and listed.ref.key > start_after:
-                        yield listed
+                found = {f"{name}/" for name in await _containers(service, container)}
         except Exception as error:
             raise await self._failure(error, f"az://{bucket}/{prefix}") from error
+        for folder in sorted(found):
+            yield folder
 
     def listed_identity(self, ref: ObjectRef) -> Identity | None:
         """See `Store`: not told of append blobs, which are never pinned."""
@@ -342,10 +358,22 @@ def _seconds(moment: datetime | None) -> float:
     return moment.timestamp() if moment is not None else 0.0
 
 
+async def _containers(service: Any, beginning: str) -> list[str]:
+    """Names of containers in the order of their keys: `a-b/` is before `a/`."""
+    names = [found.name async for found in service.list_containers(name_starts_with=beginning or None)]
+    return sorted(names, key=lambda name: f"{name}/")
+
+
+def _may_come_after(key: str, other: str) -> bool:
+    """Whether it is listed later by the order of keys, or by that of a hierarchical namespace."""
+    return key > other or key.replace("/", "\0") > other.replace("/", "\0")
+
+
 def _listed(account: str, container: str, entry: Any) -> ListedObject | None:
-    """An entry of a listing; None for what is no log: a page blob, a folder of a hierarchical namespace."""
+    """An entry of a listing; None for what is no log: a page blob, or one without bytes, which is what a folder of a
+    hierarchical namespace looks like."""
     kind = str(getattr(entry.blob_type, "value", entry.blob_type))
-    if kind == "PageBlob" or (entry.metadata or {}).get("hdi_isfolder") == "true":
+    if kind == "PageBlob" or (kind == "BlockBlob" and not entry.size):
         return None
     ref = ObjectRef(
         store="az",

@@ -9,7 +9,8 @@ imported inside it, or later.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 
 import msgspec
@@ -83,7 +84,28 @@ class Store(ABC):
 
     @abstractmethod
     def list_objects(self, bucket: str, prefix: str, *, start_after: str = "") -> AsyncIterator[ListedObject]:
-        """Objects under a prefix in key order, page by page in bounded memory."""
+        """Objects under a prefix, page by page in bounded memory, in an order that stays the same: that of their
+        keys, except where a service puts what is in a folder before its neighbours. Nothing that is listed after
+        the object `start_after` is left out; where the order is not known, some from before it comes again."""
+
+    async def list_folders(self, bucket: str, prefix: str) -> AsyncIterator[str]:
+        """The folders right below a prefix, each with its slash, in key order: one request for each, however much
+        lies in them."""
+        after = ""
+        while True:
+            async with aclosing(self._first_folder(bucket, prefix, after)) as found:
+                folder = await anext(found, None)
+            if folder is None:
+                return
+            yield folder
+            after = folder[:-1] + "0"  # what follows the slash: greater than every key of the folder
+
+    async def _first_folder(self, bucket: str, prefix: str, after: str) -> AsyncGenerator[str, None]:
+        async for listed in self.list_objects(bucket, prefix, start_after=after):
+            name, slash, _ = listed.ref.key[len(prefix) :].partition("/")
+            if slash:
+                yield f"{prefix}{name}/"
+                return
 
     def listed_identity(self, ref: ObjectRef) -> Identity | None:
         """What `open` would find an object of a listing to be, where the listing says enough; None where only the

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from azure.storage.blob.aio import ContainerClient
 
 from ingestd.backfill.listing import PrefixListing
 from ingestd.backfill.plan import Plan, place
@@ -121,6 +122,34 @@ async def test_page_blobs_are_not_read(azure: Azure, store: AzureBlobStore, cont
         await store.open(reference(container, "a.vhd"))
     assert caught.value.reason == "page_blob"
     assert [entry async for entry in store.list_objects(NAME, f"{container}/")] == []
+
+
+async def test_a_listing_of_a_hierarchical_namespace_goes_on_where_it_was(
+    azure: Azure, store: AzureBlobStore, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such an account lists what is in a folder before its neighbours, and the folder itself as an empty blob: a
+    listing that goes on after a key leaves nothing out, in that order as in the other."""
+    for name in ("a", "a-b"):
+        azure.put(container, name, b"")
+    for name in ("a/1", "a/2", "a-b/1", "a.c", "aB/1", "a0"):
+        azure.put(container, name, b"x")
+    list_blobs = ContainerClient.list_blobs
+
+    async def by_folders(self: ContainerClient, **options: Any) -> AsyncIterator[Any]:
+        entries = [entry async for entry in list_blobs(self, **options)]
+        for entry in sorted(entries, key=lambda entry: str(entry.name).split("/")):
+            yield entry
+
+    async def after(key: str) -> list[str]:
+        listed = store.list_objects(NAME, f"{container}/", start_after=f"{container}/{key}" if key else "")
+        return [entry.ref.key.partition("/")[2] async for entry in listed]
+
+    for order in (["a-b/1", "a.c", "a/1", "a/2", "a0", "aB/1"], ["a/1", "a/2", "a-b/1", "a.c", "a0", "aB/1"]):
+        assert await after("") == order
+        for at, key in enumerate(order):
+            later = order[at + 1 :]
+            assert [name for name in await after(key) if name in later] == later
+        monkeypatch.setattr(ContainerClient, "list_blobs", by_folders)
 
 
 async def test_a_listing_without_a_container_goes_over_all(

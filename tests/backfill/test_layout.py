@@ -55,14 +55,6 @@ def test_a_slip_of_the_pen_does_not_list_for_ever() -> None:
         layout.dates("%Y/%m/%d/%H", datetime(200, 1, 1, tzinfo=UTC), FEBRUARY)
 
 
-async def test_folders_are_found_without_reading_what_lies_in_them() -> None:
-    """One listing for each folder, whatever its name sorts like; plain objects beside them are none."""
-    store = MemoryStore()
-    for key in ("p/a/1", "p/a/2", "p/a-b/1", "p/a0/1", "p/b", "p/ü/1", "q/c/1"):
-        store.put("b", key, b"x")
-    assert [found async for found in layout.folders(store, "b", "p/")] == ["p/a-b/", "p/a/", "p/a0/", "p/ü/"]
-
-
 async def test_stars_are_looked_up_and_dates_counted() -> None:
     """Accounts and regions as they are there, days as they are asked for, folders below the date too."""
     store = MemoryStore()

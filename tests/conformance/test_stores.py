@@ -185,6 +185,15 @@ async def test_a_listing_is_in_key_order_and_starts_after_a_key(subject: Subject
     assert rest == listed[1:]
 
 
+async def test_folders_come_in_key_order(subject: Subject) -> None:
+    """Each once, whatever its name sorts like and however much lies in it; objects beside them are none."""
+    for key in ("p/a/1", "p/a/2", "p/a-b/1", "p/a0/1/2", "p/b", "p/ü/1", "q/c/1"):
+        subject.put(key, b"x")
+    folder = f"{subject.folder}p/"
+    found = [one async for one in subject.store.list_folders(subject.bucket, folder)]
+    assert found == [f"{folder}{name}/" for name in ("a-b", "a", "a0", "ü")]
+
+
 async def test_check_says_what_it_tried(subject: Subject) -> None:
     """doctor gets at least one line."""
     assert await subject.store.check(subject.bucket, subject.folder)
