@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
@@ -143,13 +142,6 @@ class Clients:
         """Idempotent."""
         self._credentials = self._channel = self._session = None
         await self._closing.aclose()
-
-
-def proxy_for(endpoint: str) -> str | None:
-    """The proxy that the environment wants for this address. aiohttp would look for it, and for passwords, at every
-    request, in threads, which costs as much as the request."""
-    parts = urlsplit(endpoint)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def require_sdk() -> None:

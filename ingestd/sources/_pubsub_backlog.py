@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from ingestd.cloud import gcp
+from ingestd.cloud.proxies import proxy_for
 from ingestd.errors import IngestdError, Retryable
 
 LIST, VIEWER = "monitoring.timeSeries.list", "Monitoring Viewer"
@@ -25,7 +26,7 @@ class Backlog:
         _, self._project, _, self._name = subscription.split("/")
         self._endpoint = endpoint
         self._clients = clients
-        self._proxy = gcp.proxy_for(endpoint)
+        self._proxy = proxy_for(endpoint)
         self._clock = clock
         self._asked_at = float("-inf")
         self._count: int | None = None

@@ -23,6 +23,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ingestd.cloud import gcp
+from ingestd.cloud.proxies import proxy_for
 from ingestd.errors import AttemptFailed, IngestdError, Permanent, Retryable, Superseded
 from ingestd.model import Check, Identity, ObjectRef
 from ingestd.stores._gcs_errors import BILL, LIST, READ, NothingThere, gcs_failure
@@ -120,7 +121,7 @@ class GcsStore(Store):
     def __init__(self, account: gcp.Account, *, billing_project: str | None = None) -> None:
         self._clients = gcp.Clients(account)
         self._endpoint = account.storage_endpoint
-        self._proxy = gcp.proxy_for(account.storage_endpoint)
+        self._proxy = proxy_for(account.storage_endpoint)
         self._payer = f"&{urlencode({'userProject': billing_project})}" if billing_project else ""
 
     async def open(self, ref: ObjectRef, *, offset: int = 0) -> OpenObject:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from azure.core.credentials import AccessToken
+from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 from azure.storage.blob._shared.models import Services
 
@@ -23,6 +24,7 @@ from ingestd.model import ObjectRef
 from ingestd.stores import azure_blob
 from tests.azure import identity, servers
 from tests.azure.identity import Entra
+from tests.azure.proxy import Refuse, in_front_of
 from tests.azure.servers import KEY, NAME, Azure
 from tests.proofs import checker
 from tests.proofs.hostile import record
@@ -91,6 +93,21 @@ def test_doctor_tells_what_the_token_service_says(entra: Entra, tmp_path: Path) 
     assert done.returncode == 1
     assert rows
     assert all("no Azure credentials" in row["detail"] and "AADSTS700211" in row["detail"] for row in rows)
+
+
+async def test_the_environment_may_name_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is asked for every message, unless the environment makes an exception."""
+    account = Account(account_url="http://logs.queue.test", sas_token=lambda: "sig=x")
+    async with in_front_of("http://nowhere.test") as proxy:
+        proxy.rule = lambda seen: Refuse(404, "QueueNotFound")
+        monkeypatch.setenv("http_proxy", proxy.url)
+        for exception in ("", "logs.queue.test"):
+            monkeypatch.setenv("no_proxy", exception)
+            clients = Clients(account)
+            with pytest.raises(ServiceRequestError if exception else ResourceNotFoundError):
+                await (await clients.queues()).get_queue_client("q").get_queue_properties()
+            await clients.close()
+    assert [seen.path.partition("?")[0] for seen in proxy.seen] == ["http://logs.queue.test/q"]
 
 
 async def test_a_shared_access_signature_reads_every_account_it_is_for(azure: Azure) -> None:
