@@ -46,7 +46,9 @@ class Look:
         timeouts = [one.timeout_minutes for one in correlations if one.timeout_minutes is not None]
         self.rate_secs = 60.0 * min(rates, default=DEFAULT_RATE_MINUTES)
         self.timeout_secs = 60.0 * max(timeouts, default=DEFAULT_TIMEOUT_MINUTES)
-        self._settle_secs = self.rate_secs if any(one.waits for one in correlations) else 0.0
+        self._settle_secs = 60.0 * max(one.wait_minutes for one in correlations)
+        self._is_behind = self._was_cut = False
+        self._broken_off = False
 
     @property
     def position(self) -> int:
@@ -56,11 +58,11 @@ class Look:
     @property
     def is_behind(self) -> bool:
         """Whether there was more than one turn takes."""
-        return len(self._new) == MOST_NEW
+        return self._is_behind
 
     async def read(self, state: State, position: int, now: float) -> bool:
         """Fetch what is new and what lies around it; False when nothing is. Where something must be absent, what is
-        new is looked at once it is as old as the rule's rate: until then the absent may yet come."""
+        new is looked at only after a while: until then the absent may yet come."""
         until = now - self._settle_secs
         newest = await state.read(lambda tx: table.newest(tx, self._detections))
         if max(newest.values(), default=0) <= position:
@@ -70,10 +72,16 @@ class Look:
         )
         if not self._new:
             return False
+        more = await state.read(
+            lambda tx: table.since(tx, self._detections, after=self.position, seen_until=until, limit=1)
+        )
+        self._is_behind = bool(more)
         across = _ACROSS * 60.0 * max(one.lookback_minutes for one in self._correlations)
         start = min(one.time for one in self._new) - across
         end = max(one.time for one in self._new) + across
         self._around = await state.read(lambda tx: table.between(tx, self._detections, start, end, MOST_SIGHTINGS))
+        there = await state.read(lambda tx: table.count(tx, self._detections, start, end))
+        self._was_cut = there > len(self._around)
         return True
 
     async def find(self, clock: Callable[[], float] = time.monotonic) -> list[bytes]:
@@ -81,14 +89,17 @@ class Look:
         deadline = clock() + self.timeout_secs
 
         def check() -> None:
-            if clock() > deadline:
+            if self._broken_off or clock() > deadline:
                 raise Permanent(f"it took more than {self.timeout_secs:g} s", reason="query_timeout")
 
-        return await asyncio.to_thread(lambda: list(self._records(check)))
+        try:
+            return await asyncio.to_thread(lambda: list(self._records(check)))
+        finally:
+            self._broken_off = True  # a thread cannot be cancelled, and the daemon's end waits for it
 
     def _records(self, check: Callable[[], None]) -> Iterator[bytes]:
-        if len(self._around) == MOST_SIGHTINGS:
-            text = f"more than {MOST_SIGHTINGS:,} matches lie within its look-back: only the newest were joined"
+        if self._was_cut:
+            text = f"too many matches lie within its look-back: only the newest {len(self._around):,} were joined"
             yield _error("TooManyMatches", text)
         new = {one.seq for one in self._new}
         seen = {one.seq: one for one in (*self._around, *self._new)}

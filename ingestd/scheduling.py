@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -55,18 +56,17 @@ class Scheduling:
         self._clock = clock
         self._entered: Timetable | None = None
         self._entered_at = 0.0
-        self._room = asyncio.Semaphore(QUERIES_AT_ONCE)
-        self._querying: dict[str, asyncio.Task[bool]] = {}
+        self._room = {"query": asyncio.Semaphore(QUERIES_AT_ONCE), "correlation": asyncio.Semaphore(1)}
+        self._under_way: dict[tuple[str, str], asyncio.Task[bool]] = {}
 
     async def turn(self) -> None:
-        """Start every query that is due, and look at every correlation rule that is."""
+        """Start everything that is due and not under way here."""
         for standing in await self._due():
-            if standing.kind == "correlation":
-                await self._correlate(standing)
-            elif standing.name not in self._querying:
-                task = asyncio.create_task(self._query(standing), name=f"query {standing.name}")
-                self._querying[standing.name] = task
-                task.add_done_callback(partial(self._queried, standing.name))
+            key = (standing.kind, standing.name)
+            if key not in self._under_way:
+                task = asyncio.create_task(self._do(standing), name=" ".join(key))
+                self._under_way[key] = task
+                task.add_done_callback(partial(self._done, key))
 
     async def learn(self) -> None:
         """Enter what is enabled, so that it is due from now on."""
@@ -74,16 +74,12 @@ class Scheduling:
 
     async def settle(self, until: float) -> bool:
         """Everything that was due by then, to its end; whether there was anything."""
-        done = [
-            await (self._correlate(standing) if standing.kind == "correlation" else self._query(standing))
-            for standing in await self._due()
-            if standing.due_at <= until
-        ]
+        done = [await self._do(standing) for standing in await self._due() if standing.due_at <= until]
         return any(done)
 
     async def close(self) -> None:
         """Break off what is under way; it is done again by whoever comes. Idempotent."""
-        tasks = list(self._querying.values())
+        tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -114,34 +110,49 @@ class Scheduling:
 
         def work(tx: Transaction) -> None:
             for query in timetable.queries:
-                schedules.enter(tx, "query", query.name, query.schedule.first(now), now)
-            for name in timetable.correlations:
-                schedules.enter(tx, "correlation", name, now, now)
+                first, following = query.schedule.first(now), query.schedule.following(now)
+                schedules.enter(tx, "query", query.name, first, now, no_later=following)
+            for name, correlations in timetable.correlations.items():
+                following = now + correlating.Look(name, correlations).rate_secs
+                schedules.enter(tx, "correlation", name, now, now, no_later=following)
 
         await self._state.transact(work)
         self._entered, self._entered_at = timetable, now
 
-    # --- queries ----------------------------------------------------------------------------------------------
+    async def _do(self, standing: schedules.Standing) -> bool:
+        async with self._room[standing.kind]:
+            return await (self._correlate(standing) if standing.kind == "correlation" else self._query(standing))
 
-    def _queried(self, name: str, task: asyncio.Task[bool]) -> None:
-        self._querying.pop(name, None)
+    def _done(self, key: tuple[str, str], task: asyncio.Task[bool]) -> None:
+        self._under_way.pop(key, None)
+        kind, name = key
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Retryable):
-            occurrences.retrying("schedule", error, in_secs=LOOK_SECS, query=name)
+            occurrences.retrying("schedule", error, in_secs=LOOK_SECS, kind=kind, name=name)
         elif error is not None:
-            occurrences.internal_error("schedule", error, query=name)
+            occurrences.internal_error("schedule", error, kind=kind, name=name)
+
+    @asynccontextmanager
+    async def _taken(self, standing: schedules.Standing, secs: float) -> AsyncIterator[schedules.Turn | None]:
+        """The turn, for so many seconds; None when somebody else has it. Given back when what runs inside fails."""
+        now, epoch = self._clock(), self._epoch()
+        until = now + secs + LEASE_SECS
+        turn = await self._state.transact(lambda tx: schedules.take(tx, standing, epoch, now, until))
+        try:
+            yield turn
+        except BaseException:
+            if turn is not None:
+                await self._state.transact(lambda tx: schedules.give_back(tx, turn))
+            raise
+
+    # --- queries ----------------------------------------------------------------------------------------------
 
     async def _query(self, standing: schedules.Standing) -> bool:
-        query = next(one for one in self._timetable().queries if one.name == standing.name)
-        async with self._room:
-            turn = await self._take(standing, 60.0 * query.schedule.timeout_minutes)
-            if turn is None:
-                return False
-            try:
-                return await self._run(query, turn)
-            except asyncio.CancelledError:
-                await self._state.transact(lambda tx: schedules.give_back(tx, turn))
-                raise
+        query = next((one for one in self._timetable().queries if one.name == standing.name), None)
+        if query is None:
+            return False  # a reload has taken it away
+        async with self._taken(standing, 60.0 * query.schedule.timeout_minutes) as turn:
+            return turn is not None and await self._run(query, turn)
 
     async def _run(self, query: ScheduledQuery, turn: schedules.Turn) -> bool:
         now, started = self._clock(), time.monotonic()
@@ -159,19 +170,24 @@ class Scheduling:
     # --- correlation ------------------------------------------------------------------------------------------
 
     async def _correlate(self, standing: schedules.Standing) -> bool:
-        look = correlating.Look(standing.name, self._timetable().correlations[standing.name])
-        now, started = self._clock(), time.monotonic()
+        correlations = self._timetable().correlations.get(standing.name)
+        if correlations is None:
+            return False  # a reload has taken it away
+        look = correlating.Look(standing.name, correlations)
+        now = self._clock()
         if not await look.read(self._state, standing.position, now):
             return False
-        turn = await self._take(standing, look.timeout_secs)
-        if turn is None:
-            return False
+        async with self._taken(standing, look.timeout_secs) as turn:
+            return turn is not None and await self._look(look, turn, now)
+
+    async def _look(self, look: correlating.Look, turn: schedules.Turn, now: float) -> bool:
+        started = time.monotonic()
         failed = None
         try:
             records = await look.find()
         except Exception as error:  # noqa: BLE001 - one rule must stop no other, and none be stuck at a mistake of ours
             if not isinstance(error, Permanent):
-                occurrences.internal_error("schedule", error, correlation=standing.name)
+                occurrences.internal_error("schedule", error, correlation=turn.name)
             failed = error if isinstance(error, Permanent) else Permanent(repr(error), reason="internal_error")
             records = [correlating.failure(_class(failed), str(failed))]
         body = gzip.compress(b"".join(record + b"\n" for record in records)) if records else b""
@@ -181,11 +197,6 @@ class Scheduling:
         )
 
     # --- turns ------------------------------------------------------------------------------------------------
-
-    async def _take(self, standing: schedules.Standing, secs: float) -> schedules.Turn | None:
-        now, epoch = self._clock(), self._epoch()
-        until = now + secs + LEASE_SECS
-        return await self._state.transact(lambda tx: schedules.take(tx, standing, epoch, now, until))
 
     async def _finish(
         self,

@@ -67,7 +67,7 @@ class Bench:
     async def look(self, daemon: int = 0) -> list[Any]:
         """What a look of a daemon leaves: findings as (user, rows), errors as their type."""
         await self.daemons[daemon].turn()
-        await asyncio.gather(*self.daemons[daemon]._querying.values())
+        await asyncio.gather(*self.daemons[daemon]._under_way.values())
         ids = await self.state.transact(lambda tx: schedules.take_results(tx, 1, 100, self.now, self.now + 1e6))
         found: list[Any] = []
         for one in sorted(ids):

@@ -58,9 +58,11 @@ class Correlation(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(step.detection_id for step in self.steps)
 
     @property
-    def waits(self) -> bool:
-        """Whether something must be absent, which only time can tell."""
-        return any(step.absent for step in self.steps)
+    def wait_minutes(self) -> float:
+        """How long to wait for what must be absent before it is taken to be: a transition's time, a group's rate."""
+        absent = {step.id for step in self.steps if step.absent}
+        hops = [hop.minutes for hop in self.hops if hop.target in absent]
+        return max(hops, default=self.rate_minutes or self.lookback_minutes) if absent else 0.0
 
     def fields(self) -> Iterator[tuple[str, str]]:
         """(detection id, field) of everything that its steps are joined by."""

@@ -1,4 +1,5 @@
-"""How long code of others may take to be imported: a module that never comes to its end must not hang who loads it."""
+"""How long code of others may take to be imported: a module that never comes to its end must not hang who loads
+it."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def limited(file: Path) -> Iterator[None]:
             return
         told += 1
         if told > MOST_TIMES:
-            os.write(sys.stderr.fileno(), f"{file}: does not end while it is imported, whatever it is told\n".encode())
+            os.write(sys.stderr.fileno(), f"{file}: its import does not end, whatever it is told\n".encode())
             os._exit(EXIT_STUBBORN)
         raise RuleTimeout(f"did not come to its end within {CPU_SECS:g} s of work, or {WALL_SECS:g} s by the clock")
 

@@ -6,6 +6,7 @@ time are not the daemon's. It sees the lake's folder and nothing else, has no se
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
@@ -68,7 +69,7 @@ def results(order: Order) -> Iterator[bytes]:
     translated = dialect.translate(order.sql, names, order.now)
     columns = {name: registry.columns(name) for name in translated.tables if name in registry.names}
     answer = query(translated.sql, order.lake, columns, whole=translated.tables)
-    json = [index for index, kind in enumerate(answer.types) if kind == "JSON"]
+    texts = [index for index, kind in enumerate(answer.types) if kind == "JSON"]
     size = 0
     for number, row in enumerate(answer.rows):
         if number == order.max_rows or size > order.max_bytes:
@@ -76,10 +77,10 @@ def results(order: Order) -> Iterator[bytes]:
             yield orjson.dumps({"error": {"type": "TooManyRows", "text": text}})
             return
         values = list(row)
-        for index in json:
+        for index in texts:
             values[index] = _parsed(values[index])
         record = dict(zip(answer.columns, values, strict=True))
-        encoded = orjson.dumps({"result": record}, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME)
+        encoded = _encoded({"result": record})
         size += len(encoded)
         yield encoded
 
@@ -106,6 +107,13 @@ def compressed(lines: Iterator[bytes]) -> Iterator[bytes]:
             yield piece
     if some:
         yield packer.flush()
+
+
+def _encoded(record: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(record, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # an integer of more than 64 bits
+        return json.dumps(record, default=_plain).encode()
 
 
 def _parsed(value: Any) -> Any:

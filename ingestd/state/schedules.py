@@ -72,12 +72,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 # --- turns ------------------------------------------------------------------------------------------------
 
 
-def enter(tx: Transaction, kind: Kind, name: str, due_at: float, now: float) -> None:
-    """Have it be due then, unless it is known already."""
+def enter(tx: Transaction, kind: Kind, name: str, due_at: float, now: float, *, no_later: float) -> None:
+    """Have it be due then. One that is known stays as it is, but is due no later than `no_later`: it may have become
+    more frequent."""
     tx.execute(
         "INSERT INTO schedules (kind, name, due_at, position, held_until, seen_at)"
-        " VALUES (:kind, :name, :due, 0, 0, :now) ON CONFLICT (kind, name) DO UPDATE SET seen_at = :now",
-        {"kind": kind, "name": name, "due": due_at, "now": now},
+        " VALUES (:kind, :name, :due, 0, 0, :now) ON CONFLICT (kind, name) DO UPDATE SET seen_at = :now,"
+        " due_at = CASE WHEN schedules.due_at > :latest THEN :latest ELSE schedules.due_at END",
+        {"kind": kind, "name": name, "due": due_at, "now": now, "latest": no_later},
     )
 
 

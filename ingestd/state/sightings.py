@@ -7,6 +7,7 @@ so that "what came since" is a number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -32,6 +33,8 @@ TABLES = (
 
 Joins = dict[str, tuple[str, ...]]
 
+MOST_BYTES = 32 << 20
+"""Of the values of sightings that are read at once."""
 _COLUMNS = "seq, detection_id, row_id, time, seen_at, joins"
 _decode = msgspec.msgpack.Decoder(Joins).decode
 
@@ -97,23 +100,38 @@ def newest(tx: Transaction, detection_ids: Iterable[str]) -> dict[str, int]:
 def since(
     tx: Transaction, detection_ids: Sequence[str], *, after: int, seen_until: float, limit: int
 ) -> list[Sighting]:
-    """The first `limit` sightings of these detections with higher numbers than `after`, which were seen by then."""
-    names = {f"d{number}": detection_id for number, detection_id in enumerate(detection_ids)}
-    rows = tx.execute(
-        f"SELECT {_COLUMNS} FROM sightings WHERE seq > :after AND seen_at <= :until"  # noqa: S608 - names of parameters
-        f" AND detection_id IN ({_names(names)}) ORDER BY seq LIMIT :limit",
-        {**names, "after": after, "until": seen_until, "limit": limit},
-    )
-    return [_sighting(row) for row in rows]
+    """The first sightings of these detections with higher numbers than `after`, which were seen by then: `limit` of
+    them, or as many as `MOST_BYTES` hold, but one at least."""
+    where = "seq > :after AND seen_at <= :until"
+    return _select(tx, detection_ids, where, "seq", {"after": after, "until": seen_until, "limit": limit})
 
 
 def between(tx: Transaction, detection_ids: Sequence[str], start: float, end: float, limit: int) -> list[Sighting]:
-    """The newest `limit` sightings of these detections with event times in `[start, end]`."""
+    """The newest sightings of these detections with event times in `[start, end]`, as many as of `since`."""
+    where = "time >= :start AND time <= :end"
+    return _select(tx, detection_ids, where, "seq DESC", {"start": start, "end": end, "limit": limit})
+
+
+def count(tx: Transaction, detection_ids: Sequence[str], start: float, end: float) -> int:
+    """How many sightings of these detections have event times in `[start, end]`."""
+    names = {f"d{number}": detection_id for number, detection_id in enumerate(detection_ids)}
+    sql = (
+        f"SELECT count(*) FROM sightings WHERE detection_id IN ({_names(names)})"  # noqa: S608 - names of parameters
+        " AND time >= :start AND time <= :end"
+    )
+    return int(tx.execute(sql, {**names, "start": start, "end": end})[0][0])
+
+
+def _select(
+    tx: Transaction, detection_ids: Sequence[str], where: str, order: str, params: dict[str, Any]
+) -> list[Sighting]:
     names = {f"d{number}": detection_id for number, detection_id in enumerate(detection_ids)}
     rows = tx.execute(
-        f"SELECT {_COLUMNS} FROM sightings WHERE detection_id IN ({_names(names)})"  # noqa: S608 - names of parameters
-        " AND time >= :start AND time <= :end ORDER BY seq DESC LIMIT :limit",
-        {**names, "start": start, "end": end, "limit": limit},
+        f"SELECT {_COLUMNS} FROM (SELECT {_COLUMNS}, sum(length(joins)) OVER (ORDER BY {order}) AS size,"  # noqa: S608 - constants, and names of parameters
+        f" row_number() OVER (ORDER BY {order}) AS number FROM (SELECT {_COLUMNS} FROM sightings"
+        f" WHERE detection_id IN ({_names(names)}) AND {where} ORDER BY {order} LIMIT :limit) AS part) AS sized"
+        f" WHERE size <= :bytes OR number = 1 ORDER BY {order}",
+        {**names, **params, "bytes": MOST_BYTES},
     )
     return [_sighting(row) for row in rows]
 

@@ -210,3 +210,9 @@ def test_what_is_joined_by_is_kept_of_a_match() -> None:
     )  # fmt: skip
     joined = with_joins(match, ("emails", "p_alert_context.who"), event)
     assert joined.joins == {"emails": ("a@x", "b@x"), "p_alert_context.who": ("ana", "bob")}
+
+
+def test_a_group_has_no_order() -> None:
+    """Whatever `EventEvaluationOrder` says: those who write it expect matches in any order to be found."""
+    detection = group(EventEvaluationOrder="Chronological")
+    assert run(detection, A={"ana": [5]}, B={"ana": [0]}) is not None

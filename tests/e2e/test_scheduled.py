@@ -167,6 +167,6 @@ def test_a_kill_at_any_step_of_a_turn_finds_everything_once(place: Place) -> Non
     listed = map(json.loads, place.command("alerts", "--limit", "1000", "--json").splitlines())
     counted: Counter[str] = Counter()
     for alert in listed:
-        counted[alert["detection_id"]] += alert["match_count"]
+        counted[alert["detection"]] += alert["matches"]
     assert counted["Both"] == len(users)
     assert counted["Many"] == sum(1 for rule, _ in rows if rule == "Many")

@@ -22,7 +22,7 @@ async def state(tmp_path: Path) -> AsyncIterator[SqliteState]:
     opened = SqliteState.open(tmp_path / "state.db")
     for name in ("a", "b"):
         await opened.transact(lambda tx, name=name: instances.register(tx, name, 0.0, 1e12))  # type: ignore[misc]
-    await opened.transact(lambda tx: schedules.enter(tx, "query", "Q", 100.0, 0.0))
+    await opened.transact(lambda tx: schedules.enter(tx, "query", "Q", 100.0, 0.0, no_later=1e3))
     yield opened
     await opened.close()
 
@@ -51,6 +51,14 @@ async def test_a_turn_is_taken_by_one_daemon(state: SqliteState) -> None:
     assert await take(state, standing, 1, 100.0) is not None
     assert await take(state, standing, 2, 100.0) is None
     assert await due(state, 105.0) == []
+
+
+async def test_what_became_more_frequent_is_due_sooner(state: SqliteState) -> None:
+    """Otherwise what is known stays as it is."""
+    await state.transact(lambda tx: schedules.enter(tx, "query", "Q", 0.0, 0.0, no_later=200.0))
+    assert [one.due_at for one in await due(state, 1e3)] == [100.0]
+    await state.transact(lambda tx: schedules.enter(tx, "query", "Q", 0.0, 0.0, no_later=50.0))
+    assert [one.due_at for one in await due(state, 1e3)] == [50.0]
 
 
 async def test_a_turn_is_finished_once(state: SqliteState) -> None:
@@ -152,3 +160,15 @@ async def test_old_sightings_are_forgotten_and_numbers_not_used_again(state: Sql
     await state.transact(lambda tx: sightings.add(tx, [again], 200.0))
     found = await state.read(lambda tx: sightings.since(tx, ["A"], after=1, seen_until=1e9, limit=10))
     assert [one.row_id for one in found] == ["r9"]
+
+
+async def test_so_many_sightings_are_read_at_once_as_fit(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their values have a bound in bytes, but one is always read."""
+    await state.transact(lambda tx: sightings.add(tx, [sighting(f"r{n}", 1.0) for n in range(5)], 100.0))
+    size = 11  # of {"user": ["ana"]} as stored
+    for most, found in ((1, 1), (3 * size, 3), (9 * size, 5)):
+        monkeypatch.setattr(sightings, "MOST_BYTES", most)
+        new = await state.read(lambda tx: sightings.since(tx, ["A"], after=0, seen_until=1e9, limit=10))
+        assert [one.row_id for one in new] == [f"r{n}" for n in range(found)]
+        around = await state.read(lambda tx: sightings.between(tx, ["A"], 0.0, 9.0, 10))
+        assert [one.row_id for one in around] == [f"r{4 - n}" for n in range(found)]
