@@ -16,7 +16,7 @@ from ingestd.detections.looks import Look
 
 Choice = TypeVar("Choice")
 
-_RULE_COST: Final = 1.0
+_RULE_COST: Final = 2.5
 """Running a rule that says no, in microseconds."""
 _DOUBT: Final = 0.3
 """Chance that a rule which a field does not settle for one event is settled by it for the next."""
@@ -189,10 +189,25 @@ class Tree(Generic[Choice]):
     def _gains(self, decision: Decision, seen: Sequence[_Seen]) -> Iterable[tuple[Look, float]]:
         """How likely each field is to rule out the decision's rules, or how much it takes part in doing so."""
         concerned = [one for one in seen if one.look.bit & decision.looks]
-        left = decision
-        for look, answers in concerned:
-            left = self._decisions.answered(left, look.bit, answers)
-        share = (1.0 if left is NO else _DOUBT) / len(concerned)
-        for look, answers in concerned:
-            alone = self._decisions.answered(decision, look.bit, answers)
-            yield look, 1.0 if alone is NO else share
+        left = self._left(decision, concerned)
+        likely = 1.0 if left is NO else _DOUBT
+        if left is NO:
+            concerned = self._needed(decision, concerned)
+        for one in concerned:
+            alone = self._left(decision, [one])
+            yield one.look, 1.0 if alone is NO else likely / len(concerned)
+
+    def _needed(self, decision: Decision, seen: Sequence[_Seen]) -> list[_Seen]:
+        """Fields that are enough to rule the decision out, without the dearest that are not needed for it."""
+        needed = list(seen)
+        for one in sorted(seen, key=lambda one: self._cost(one.look), reverse=True):
+            others = [other for other in needed if other is not one]
+            if self._left(decision, others) is NO:
+                needed = others
+        return needed
+
+    def _left(self, decision: Decision, seen: Iterable[_Seen]) -> Decision:
+        """What is left of the decision once these have answered."""
+        for look, answers in seen:
+            decision = self._decisions.answered(decision, look.bit, answers)
+        return decision

@@ -8,20 +8,41 @@ from __future__ import annotations
 
 import ast
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-from ingestd.detections.immutable import Absent
+from ingestd.detections.immutable import Absent, wrap
 
 
 class Field(NamedTuple):
     """What a rule may ask of an event."""
 
     keys: tuple[str, ...]
-    how: Literal["get", "udm", "chain", "method"] = "get"
+    how: Literal["get", "udm", "chain", "method", "walk", "within", "each"] = "get"
     """`event.get(key)` or `event.deep_get(*keys)`; `event.udm(key)`; `event.get(key, {}).get(key, {})…`; `udm` where
-    the data model's method has to be run to know."""
+    the data model's method has to be run to know; `event.deep_walk(*keys)`; `.get(key)` of the mapping in another
+    field; the elements of a list in another field, or what they have under `keys`."""
+    of: Field | None = None
+    """The other field."""
+    given: str = ""
+    """Default and `return_val` of `deep_walk`, as Python writes them. Which of None and `Absent` count as an empty
+    mapping, for `within`."""
+
+    @property
+    def root(self) -> Field:
+        """The field of the event that it is all about."""
+        return self if self.of is None else self.of.root
+
+    @property
+    def hows(self) -> tuple[str, ...]:
+        """How it and the fields that it is of are fetched."""
+        return (self.how,) if self.of is None else (self.how, *self.of.hows)
+
+    def rooted(self, root: Field) -> Field:
+        """The same with another root."""
+        return root if self.of is None else self._replace(of=self.of.rooted(root))
 
 
 class Undecided(Exception):
@@ -66,6 +87,16 @@ class Expression:
         node = _Replacing(value.node).visit(copy.deepcopy(self.node))
         return Expression(node, {**self.constants, **value.constants}, value.fields)
 
+    def ways(self) -> list[Expression]:
+        """Test, body and alternative of a conditional expression."""
+        assert isinstance(self.node, ast.IfExp)
+        return [self.part(part) for part in (self.node.test, self.node.body, self.node.orelse)]
+
+    def part(self, node: ast.expr) -> Expression:
+        """What a node within it stands for by itself."""
+        reads = any(isinstance(part, ast.Name) and part.id == VALUE for part in ast.walk(node))
+        return Expression(node, self.constants, self.fields if reads else frozenset())
+
     @property
     def never_raises(self) -> bool:
         """Whether no values of its fields can make it raise: it only fetches, in ways that cannot fail, and compares
@@ -91,12 +122,28 @@ class Expression:
             )
             tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(parameter, self.node)))
             scope = {"__builtins__": {}, **_SCOPE, **self.constants}
-            function = self._function = eval(compile(tree, "<guard>", "eval"), scope)  # noqa: S307 - checked nodes only
+            with warnings.catch_warnings(action="ignore"):  # of code that compares constants
+                compiled = compile(tree, "<guard>", "eval")
+            function = self._function = eval(compiled, scope)  # noqa: S307 - checked nodes only
         return function(value)
 
     def tells_apart(self) -> frozenset[str] | None:
         """The texts that the expression can tell from any other text; None when that is not a fixed set."""
         return _told_apart(self.node, self.constants)
+
+    @property
+    def gives_text(self) -> bool:
+        """Whether its value is a text, if it has one."""
+        return _is_text(self.node, self.constants)
+
+    @property
+    def may_take_long(self) -> bool:
+        """Whether it asks something that takes more time than in proportion to the value."""
+        return any(getattr(value, "may_take_long", False) for value in self.constants.values())
+
+    def is_or_else_empty(self, kinds: type[ast.Dict] | type[ast.List]) -> bool:
+        """Whether its value is that of its field, except that an empty literal may stand for what is false."""
+        return _is_or_else_empty(self.node, kinds)
 
     @property
     def looks_into_containers(self) -> bool:
@@ -146,6 +193,50 @@ def _is_bool(node: ast.expr, constants: Mapping[str, Any]) -> bool:
     return False
 
 
+_TEXT_METHODS = frozenset({"lower", "upper", "strip", "lstrip", "rstrip", "casefold", "removeprefix", "removesuffix"})
+
+
+def _is_text(node: ast.expr, constants: Mapping[str, Any]) -> bool:
+    match node:
+        case ast.JoinedStr() | ast.Constant(value=str()):
+            return True
+        case ast.Name(id=name):
+            return type(constants.get(name)) is str
+        case ast.Call(func=ast.Name(id=name)):
+            return constants.get(name) is str
+        case ast.Call(func=ast.Attribute(attr=method)):
+            return method in _TEXT_METHODS
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _is_text(left, constants) or _is_text(right, constants)
+        case ast.Subscript(value=ast.Call(func=ast.Attribute(attr="split" | "rsplit")), slice=index):
+            return not isinstance(index, ast.Slice)
+        case ast.IfExp(body=body, orelse=orelse):
+            return _is_text(body, constants) and _is_text(orelse, constants)
+    return False
+
+
+def _is_or_else_empty(node: ast.expr, kinds: type[ast.Dict] | type[ast.List]) -> bool:
+    match node:
+        case ast.Name(id=name):
+            return name == VALUE
+        case ast.IfExp(
+            test=ast.Compare(
+                left=left, ops=[ast.Is()], comparators=[ast.Name(id="_Absent_") | ast.Constant(value=None)]
+            ),
+            body=body,
+            orelse=orelse,
+        ):
+            is_empty = _is_empty(body, kinds) or (isinstance(body, ast.Constant) and not body.value)
+            return _is_or_else_empty(left, kinds) and is_empty and _is_or_else_empty(orelse, kinds)
+        case ast.BoolOp(op=ast.Or(), values=[value, instead]):
+            return _is_or_else_empty(value, kinds) and _is_empty(instead, kinds)
+    return False
+
+
+def _is_empty(node: ast.expr, kinds: type[ast.Dict] | type[ast.List]) -> bool:
+    return isinstance(node, kinds) and not (node.keys if isinstance(node, ast.Dict) else node.elts)
+
+
 def _is_nonempty(value: Any) -> bool:
     return any(True for _ in value)
 
@@ -156,12 +247,25 @@ def _item(value: Any) -> Any:
     return value
 
 
-_SCOPE = {"_Absent_": Absent, "_item_": _item, "_is_nonempty_": _is_nonempty}
+def constant(value: Any) -> Expression:
+    """The expression that is `value`."""
+    if type(value) in (str, bytes, int, float, bool, type(None)):
+        return Expression(ast.Constant(value), {}, frozenset())
+    name = f"_c{id(value):x}"
+    return Expression(ast.Name(name, ast.Load()), {name: value}, frozenset())
+
+
+_SCOPE = {"_Absent_": Absent, "_item_": _item, "_is_nonempty_": _is_nonempty, "_view_": wrap}
 
 
 def nonempty(expression: Expression) -> Expression:
     """Whether a loop over the expression's value would run at all; raises where the loop would."""
     return Expression(call("_is_nonempty_", expression.node), expression.constants, expression.fields)
+
+
+def viewed(expression: Expression) -> Expression:
+    """The expression's value, behind a view if it is a list or a mapping."""
+    return Expression(call("_view_", expression.node), expression.constants, expression.fields)
 
 
 def call(name: str, argument: ast.expr) -> ast.expr:
@@ -179,8 +283,17 @@ def _told_apart(node: ast.expr, constants: Mapping[str, Any]) -> frozenset[str] 
             return _told_apart(operand, constants)
         case ast.IfExp() if not _is_value(node):
             return _union([_told_apart(part, constants) for part in (node.test, node.body, node.orelse)])
-        case ast.Constant():
+        case ast.Constant() | ast.List(elts=[]) | ast.Dict(keys=[]):
             return frozenset()
+        case ast.List(elts=elts) | ast.Tuple(elts=elts) if all(map(_is_value, elts)):
+            return frozenset()
+        case ast.Call(func=ast.Name(id=name), args=[argument, _]) if constants.get(name) is isinstance:
+            return frozenset() if _is_value(argument) else None
+        case ast.Call(func=ast.Name(id="_is_nonempty_"), args=[ast.List(elts=[_]) as argument]):
+            return _told_apart(argument, constants)
+        case ast.Call(func=ast.Name(id="_is_nonempty_"), args=[argument]):
+            is_its_truth = _is_or_else_empty(argument, ast.List) or _is_or_else_empty(argument, ast.Dict)
+            return frozenset({""}) if is_its_truth else None
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[argument]) if _is_value(
             argument
         ):
@@ -257,3 +370,7 @@ def _union(sets: list[frozenset[str] | None]) -> frozenset[str] | None:
             return None
         found |= item
     return found
+
+
+PRESENT: Final = Expression(ast.parse(f"None if {VALUE} is _Absent_ else {VALUE}", mode="eval").body, {}, frozenset())
+"""Whether there is anything in a field but emptiness."""

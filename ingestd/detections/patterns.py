@@ -1,9 +1,8 @@
-"""Regular expressions that can be asked outside of a rule's time: those that cannot take long on a short text."""
+"""Regular expressions that are asked about short texts, and which of them can take long even so."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -40,14 +39,21 @@ def is_quick(pattern: re.Pattern[Any]) -> bool:
     return repeats <= _MAX_REPEATS
 
 
-@cache
-def asking(pattern: re.Pattern[Any], method: str) -> Callable[[Any], Any]:
-    """The pattern's method, for short texts: `Undecided` for others. Raises what the method raises."""
-    ask = getattr(pattern, method)
+class Asking:
+    """A pattern's method, for short texts: `Undecided` for others. Raises what the method raises."""
 
-    def asked(text: Any) -> Any:
+    def __init__(self, pattern: re.Pattern[Any], method: str) -> None:
+        self._ask = getattr(pattern, method)
+        self.may_take_long = not is_quick(pattern)
+
+    def __call__(self, text: Any) -> Any:
+        """What the pattern's method answers."""
         if isinstance(text, str) and len(text) > _MAX_TEXT:
             raise Undecided
-        return ask(text)
+        return self._ask(text)
 
-    return asked
+
+@cache
+def asking(pattern: re.Pattern[Any], method: str) -> Asking:
+    """The same object for equal patterns, so that equal questions are asked once."""
+    return Asking(pattern, method)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import ast
 import fnmatch
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from ingestd.detections.expressions import VALUE, Expression, Field, call
-from ingestd.detections.patterns import METHODS, asking, is_quick
-from ingestd.detections.sources import Source, Sources, is_builtin, is_mock, stands_for
+from ingestd.detections.expressions import Expression, Field, call
+from ingestd.detections.fetching import Fetcher, Unknown, Variable
+from ingestd.detections.patterns import METHODS, asking
+from ingestd.detections.sources import is_builtin, is_mock, stands_for
 from ingestd.detections.wellknown import is_deep_get
 
 _PURE_BUILTINS = {
     "len": len, "bool": bool, "any": any, "all": all, "isinstance": isinstance, "set": set,
-    "frozenset": frozenset, "list": list, "tuple": tuple, "int": int,
+    "frozenset": frozenset, "list": list, "tuple": tuple, "int": int, "str": str,
 }  # fmt: skip
 _TYPES = {
     "str": str,
@@ -39,54 +39,17 @@ _PURE_METHODS = frozenset({
 _OPERATORS = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
-class Unknown(Exception):
-    """The expression is not one that can be cut out."""
-
-
-class Variable:
-    """What a local name stands for: the event, an expression of it, or something that can only be tested for its
-    truth (`outcome`, as `guards.Outcome`)."""
-
-    EVENT: ClassVar[Variable]
-    __slots__ = ("expression", "outcome")
-
-    def __init__(self, expression: Expression | None, outcome: Any = None) -> None:
-        self.expression = expression
-        self.outcome = outcome
-
-
-Variable.EVENT = Variable(None)
-
-
 class _Something:
     """Stands for an object of which only its truth is known: it is true."""
 
 
-class Rewriter:
+class Rewriter(Fetcher):
     """Turns an expression of a function's source into a closed one; raises Unknown where it cannot."""
-
-    def __init__(
-        self, sources: Sources, source: Source, bindings: Mapping[str, Variable], *, is_plain: bool = False
-    ) -> None:
-        """`is_plain` if the event has no methods but those of a mapping."""
-        self._is_plain = is_plain
-        self.sources = sources
-        self.source = source
-        self.bindings = bindings
-        self.constants: dict[str, Any] = {}
-        self.fields: set[Field] = set()
-        self.local: set[str] = set()
 
     def rewrite(self, node: ast.expr) -> Expression:
         """The closed form of `node`."""
         self.constants, self.fields = {}, set()
         return Expression(self._node(node), self.constants, frozenset(self.fields))
-
-    def argument(self, node: ast.expr) -> Variable:
-        """What a parameter stands for that is given `node`."""
-        if isinstance(node, ast.Name) and self.bindings.get(node.id) is Variable.EVENT:
-            return Variable.EVENT
-        return Variable(self.rewrite(node))
 
     def _node(self, node: ast.expr) -> ast.expr:
         match node:
@@ -105,6 +68,8 @@ class Rewriter:
             case ast.BinOp(op=ast.Add()) if _is_literal(node.left) or _is_literal(node.right):
                 # Adding anything else up could double a text again and again.
                 return ast.BinOp(self._node(node.left), node.op, self._node(node.right))
+            case ast.JoinedStr(values=parts):
+                return self._formatted(parts)
             case ast.UnaryOp(op=ast.Not() | ast.USub()):
                 return ast.UnaryOp(node.op, self._node(node.operand))
             case ast.IfExp():
@@ -128,6 +93,8 @@ class Rewriter:
             return ast.Name(name, ast.Load())
         variable = self.bindings.get(name)
         if variable is not None:
+            if variable.element_of is not None:
+                return self._field(Field((), "each", variable.element_of))
             if variable.expression is None:
                 raise Unknown  # the event itself, or something known by its truth only
             self.constants |= variable.expression.constants
@@ -143,6 +110,19 @@ class Rewriter:
         name = f"_c{id(value):x}"
         self.constants[name] = value
         return ast.Name(name, ast.Load())
+
+    def _formatted(self, parts: list[ast.expr]) -> ast.expr:
+        """An f-string of at most one value: of several it could double a text again and again."""
+        if sum(isinstance(part, ast.FormattedValue) for part in parts) > 1:
+            raise Unknown
+        rewritten: list[ast.expr] = []
+        for part in parts:
+            if isinstance(part, ast.FormattedValue):
+                if part.format_spec is not None or part.conversion != -1:
+                    raise Unknown
+                part = ast.FormattedValue(self._node(part.value), -1)
+            rewritten.append(part)
+        return ast.JoinedStr(rewritten)
 
     def _dict(self, node: ast.Dict) -> ast.expr:
         """An empty mapping, or one of fixed texts, in which a lambda is only something true."""
@@ -161,15 +141,26 @@ class Rewriter:
         return self._constant(found)
 
     def _compare(self, node: ast.Compare) -> ast.expr:
-        if len(node.ops) == 1 and isinstance(node.ops[0], ast.In | ast.NotIn) and self._is_event(node.comparators[0]):
+        holder = self._holder(node.comparators[0])
+        if len(node.ops) == 1 and isinstance(node.ops[0], ast.In | ast.NotIn) and holder is not None:
             key = self._key(node.left)
             present = ast.IsNot() if isinstance(node.ops[0], ast.In) else ast.Is()
-            return ast.Compare(self._field(Field((key,))), [present], [ast.Name("_Absent_", ast.Load())])
+            return ast.Compare(self._of(holder, key), [present], [ast.Name("_Absent_", ast.Load())])
         if len(node.ops) == 1 and isinstance(node.ops[0], ast.In | ast.NotIn):
             keys = self._keys_of(node.comparators[0])
             if keys is not None:
                 return ast.Compare(self._node(node.left), node.ops, [keys])
-        return ast.Compare(self._node(node.left), node.ops, [self._node(item) for item in node.comparators])
+        return ast.Compare(self._side(node.left), node.ops, [self._side(item) for item in node.comparators])
+
+    def _side(self, node: ast.expr) -> ast.expr:
+        """One side of a comparison: its value, if that is an element of a constant."""
+        if not isinstance(node, ast.Subscript):
+            return self._node(node)
+        element = self._apart(node)
+        try:
+            return self._constant(element.evaluate(None)) if element.is_constant else self._node(node)
+        except Exception:  # noqa: BLE001 - the comparison raises it, too
+            return self._node(node)
 
     def _keys_of(self, node: ast.expr) -> ast.expr | None:
         """`NAMES` or `NAMES.keys()`, of which only the keys matter, as a set."""
@@ -186,8 +177,9 @@ class Rewriter:
         return None if keys is None else self._constant(keys[0])
 
     def _subscript(self, node: ast.Subscript) -> ast.expr:
-        if self._is_event(node.value):
-            return call("_item_", self._field(Field((self._key(node.slice),))))
+        holder = self._holder(node.value)
+        if holder is not None:
+            return call("_item_", self._of(holder, self._key(node.slice)))
         if isinstance(node.slice, ast.Slice):
             bounds = [None if part is None else self._node(part) for part in (node.slice.lower, node.slice.upper)]
             if node.slice.step is not None:
@@ -200,24 +192,31 @@ class Rewriter:
     def _call(self, node: ast.Call) -> ast.expr:
         if isinstance(node.func, ast.Attribute):
             method = node.func.attr
-            if self._is_event(node.func.value):
-                if self._is_plain and method != "get":
+            holder = self._holder(node.func.value)
+            if holder is not None:
+                if method != "get" and (self._is_plain or holder is not Variable.EVENT):
                     raise Unknown
-                return self._fetch(method, node)
+                return self._fetch(holder, method, node)
             asking = self._pattern(node.func.value, method, node)
             if asking is not None:
                 return asking
-            chain = self._chain(node)
-            if chain is not None:
-                return chain
-            if method not in _PURE_METHODS or node.keywords:
+            inner = self._chain(node) or self._within(node)
+            if inner is not None:
+                return inner
+            keywords = [self._maxsplit(method, keyword) for keyword in node.keywords]
+            if method not in _PURE_METHODS:
                 raise Unknown
             arguments = [self._node(argument) for argument in node.args]
-            return ast.Call(ast.Attribute(self._node(node.func.value), method, ast.Load()), arguments, [])
-        if isinstance(node.func, ast.Name) and node.args and self._is_event(node.args[0]):
+            return ast.Call(ast.Attribute(self._node(node.func.value), method, ast.Load()), arguments, keywords)
+        if isinstance(node.func, ast.Name) and node.args:
+            holder = self._holder(node.args[0])
             called = None if node.func.id in self.bindings else self.sources.function(self.source, node.func.id)
             if called is not None and is_deep_get(*called):
-                return self._fetch("deep_get", ast.Call(node.func, node.args[1:], node.keywords))
+                if holder is not None:
+                    return self._fetch(holder, "deep_get", ast.Call(node.func, node.args[1:], node.keywords))
+                deeper = self._deeper(node)
+                if deeper is not None:
+                    return deeper
         if isinstance(node.func, ast.Name) and not node.keywords:
             if node.func.id in _PURE_BUILTINS and is_builtin(self.source, node.func.id):
                 return self._builtin(node.func.id, node.args)
@@ -230,8 +229,13 @@ class Rewriter:
                 return self._written_out(node.func.id)
         raise Unknown
 
+    def _maxsplit(self, method: str, keyword: ast.keyword) -> ast.keyword:
+        if method not in {"split", "rsplit"} or keyword.arg != "maxsplit":
+            raise Unknown
+        return ast.keyword(keyword.arg, self._node(keyword.value))
+
     def _pattern(self, holder: ast.expr, method: str, node: ast.Call) -> ast.expr | None:
-        """`PATTERN.search(x)` or `re.search("…", x)`, if it cannot take long."""
+        """`PATTERN.search(x)` or `re.search("…", x)`."""
         if method not in METHODS or node.keywords or not isinstance(holder, ast.Name) or holder.id in self.bindings:
             return None
         pattern: Any = None
@@ -242,7 +246,7 @@ class Rewriter:
         elif len(node.args) == 1:
             constant = self.sources.constant(self.source, holder.id)
             pattern = constant[0] if constant is not None else None
-        if not isinstance(pattern, re.Pattern) or not is_quick(pattern):
+        if not isinstance(pattern, re.Pattern):
             return None
         return ast.Call(self._constant(asking(pattern, method)), [self._node(node.args[-1])], [])
 
@@ -257,20 +261,6 @@ class Rewriter:
         constant = Rewriter(self.sources, called[0], {}).rewrite(body[0].value)
         self.constants |= constant.constants
         return constant.node
-
-    def _chain(self, node: ast.Call) -> ast.expr | None:
-        """`event.get("a", {}).get("b", default)`: one field, with two ways to be missing and one to raise."""
-        links: list[ast.Call] = []
-        here: ast.expr = node
-        while isinstance(here, ast.Call) and isinstance(here.func, ast.Attribute) and here.func.attr == "get":
-            links.insert(0, here)
-            here = here.func.value
-        if not self._is_event(here) or any(link.keywords for link in links):
-            return None
-        if not all(_is_empty_dict(link.args[1:]) for link in links[:-1]) or not 1 <= len(node.args) <= 2:
-            return None
-        field = Field(tuple(self._key(link.args[0]) for link in links), how="chain")
-        return self._or_default(self._field(field), "_Absent_", node.args[1] if len(node.args) == 2 else None)
 
     def _builtin(self, name: str, arguments: list[ast.expr]) -> ast.expr:
         if name not in _PURE_BUILTINS or name in self.bindings or not is_builtin(self.source, name):
@@ -307,50 +297,6 @@ class Rewriter:
             found.append(self._constant(_TYPES[name.id]))
         return ast.Tuple(list(found), ast.Load())
 
-    def _fetch(self, method: str, node: ast.Call) -> ast.expr:
-        """`event.get`, `deep_get` and `udm`, with the default put in where the value is missing."""
-        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-        if method == "get" and 1 <= len(node.args) <= 2 and keywords.keys() <= {"default"}:
-            default = node.args[1] if len(node.args) == 2 else keywords.get("default")
-            return self._or_default(self._field(Field((self._key(node.args[0]),))), "_Absent_", default)
-        if method == "deep_get" and node.args and keywords.keys() <= {"default"}:
-            keys = tuple(self._key(argument) for argument in node.args)
-            default = keywords.get("default")
-            if default is not None and not isinstance(default, ast.Constant) and not _is_empty(default):
-                raise Unknown  # a mapping as default is looked into
-            field = self._field(Field(keys))
-            if len(keys) == 1:  # the same field as get's, where missing and null come to the same
-                field = ast.IfExp(_is(field, "_Absent_"), ast.Constant(None), field)
-            return self._or_default(field, None, default)
-        if method == "udm" and len(node.args) == 1 and keywords.keys() <= {"default"}:
-            standard = self._field(Field((self._key(node.args[0]),), how="udm"))
-            return self._or_default(standard, "_Absent_", keywords.get("default"))
-        raise Unknown
-
-    def _or_default(self, field: ast.expr, missing: str | None, default: ast.expr | None) -> ast.expr:
-        value = ast.Constant(None) if default is None else self._node(default)
-        if missing is None and default is None:
-            return field
-        return ast.IfExp(_is(field, missing), value, field)
-
-    def _field(self, field: Field) -> ast.expr:
-        self.fields.add(field)
-        return ast.Name(VALUE, ast.Load())
-
-    def _key(self, node: ast.expr) -> str:
-        if isinstance(node, ast.Name) and node.id not in self.bindings and node.id not in self.local:
-            constant = self.sources.constant(self.source, node.id)
-            if constant is not None and type(constant[0]) is str:
-                return constant[0]
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            return node.value
-        raise Unknown
-
-    def _is_event(self, node: ast.expr) -> bool:
-        return (
-            isinstance(node, ast.Name) and node.id not in self.local and self.bindings.get(node.id) is Variable.EVENT
-        )
-
     def _comprehension(self, node: ast.GeneratorExp | ast.ListComp | ast.SetComp) -> ast.expr:
         """One loop over a constant: in proportion to the value it stays."""
         if len(node.generators) != 1 or not isinstance(node.generators[0].target, ast.Name):
@@ -379,22 +325,9 @@ def _compiled(pattern: str) -> re.Pattern[str] | None:
         return None
 
 
-def _is_empty(node: ast.expr) -> bool:
-    return (isinstance(node, ast.Dict) and not node.keys) or (isinstance(node, ast.List) and not node.elts)
-
-
 def _is_literal(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _is_docstring(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def _is_empty_dict(arguments: list[ast.expr]) -> bool:
-    return len(arguments) == 1 and isinstance(arguments[0], ast.Dict) and not arguments[0].keys
-
-
-def _is(node: ast.expr, what: str | None) -> ast.expr:
-    right: ast.expr = ast.Constant(None) if what is None else ast.Name(what, ast.Load())
-    return ast.Compare(node, [ast.Is()], [right])

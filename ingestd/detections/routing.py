@@ -8,17 +8,18 @@ default, comes out the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from ingestd.detections import guards
 from ingestd.detections.datamodels import DataModel, Method
 from ingestd.detections.decisions import NO, YES, Decision, Decisions, Node, Tree
 from ingestd.detections.event import PantherEvent
-from ingestd.detections.expressions import Expression, Field
-from ingestd.detections.formulas import TRUE, Asks, Atom, Formula
+from ingestd.detections.expressions import PRESENT, Expression, Field
+from ingestd.detections.formulas import TRUE, Asks, Atom, Formula, answer
 from ingestd.detections.load import DetectionSet
-from ingestd.detections.looks import MAX_VALUES, Failed, Look, Reader
+from ingestd.detections.looks import MAX_VALUES, Look
+from ingestd.detections.readers import Failed, reader
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.sources import Sources
 from ingestd.detections.watch import Watch
@@ -28,9 +29,10 @@ _MAX_BRANCHES = 8_192
 _FREE_BRANCHES = 4_096
 _EVENTS_PER_BRANCH = 8
 """Events that pay for one more branch: traffic that never repeats itself must not spend its time on growing trees."""
-_COSTS = {"get": 0.25, "chain": 0.3, "udm": 0.6, "method": 0.6}
+_COSTS = {"get": 0.4, "chain": 0.5, "udm": 0.6, "method": 2.0, "walk": 1.0, "within": 0.8, "each": 1.2}
 _QUESTION_COST = 0.2
 """Of a look, and of one question about a text not met before, in microseconds."""
+_EMPTY = PantherEvent({})
 _REPEATS = 4
 """Events per text, below which a field's texts count as unique."""
 
@@ -97,9 +99,12 @@ class Plan:
 
     def _prepare(self, look: Look) -> None:
         look.filled = lambda: self._note_filled(look)
-        if look.field.how == "method":
-            first = next((number for number, rule in enumerate(self._rules) if rule.looks & look.bit), 0)
-            look.read = _asking(look.read, self.runnables[first].id, self._watch)
+        first = next((number for number, rule in enumerate(self._rules) if rule.looks & look.bit), 0)
+        asker = self.runnables[first].id
+        if look.field.root.how == "method":
+            look.read = _within_time(look.read, asker, self._watch, Failed())
+        if look.may_take_long:
+            look.ask = _within_time(look.ask, asker, self._watch, None)
 
     def candidates(self, event: PantherEvent) -> tuple[Runnable, ...]:
         """The rules to run, in their order."""
@@ -172,7 +177,7 @@ class _Questions:
         self._analysis = analysis
         self._by_field: dict[Field, dict[str, Expression]] = {}
         self._made: dict[int, tuple[Formula, Decision]] = {}
-        self._of_methods: dict[tuple[str, str, Asks], Decision] = {}
+        self._of_methods: dict[tuple[Field, str, Asks], Decision] = {}
 
     def decision(self, runnable: Runnable) -> Decision:
         """The formula of a rule in terms of fields and the questions about them."""
@@ -210,39 +215,64 @@ class _Questions:
         expression, asks = atom
         field = expression.field
         assert field is not None
-        if field.how == "udm" and self._model is not None and self._analysis is not None:
-            name = field.keys[0]
-            if name in self._model.methods and name not in self._model.paths:
-                key = (name, expression.key, asks)
-                if key not in self._of_methods:
-                    formula = self._analysis.of_method(self._model.methods[name], atom)
-                    self._of_methods[key] = self._decision(formula)
-                return self._of_methods[key]
+        name = field.root.keys[0]
+        is_asked = field.root.how == "udm" and self._model is not None and name in self._model.methods
+        if is_asked and self._model is not None and self._analysis is not None:
+            return self._of_method(self._analysis, self._model, atom)
         if asks is Asks.RAISES and expression.takes_anything and self._never_fails(field):
             return NO
+        asked = self._asked(field, expression, asks)
+        is_deep = field.how in {"get", "walk"} and len(field.keys) > 1
+        if not is_deep or answer(expression, reader(field)(_EMPTY)) & asks:
+            return asked
+        # It can only be so where there is something under the first keys: one look settles all that is asked of it.
+        outer = Field(field.keys[: min(2, len(field.keys) - 1)])
+        if field.how == "walk":  # a list on the way hides nothing from it
+            outer = outer._replace(how="walk", given=repr((None, "all")))
+        return self._decisions.all([asked, self._asked(outer, PRESENT, Asks.TRUTHY)])
+
+    def _asked(self, field: Field, expression: Expression, asks: Asks) -> Decision:
         asked = self._by_field.setdefault(field, {})
         asked.setdefault(expression.key, expression)
         bit = 1 << list(self._by_field).index(field)
         return self._decisions.one(bit, list(asked).index(expression.key), int(asks))
+
+    def _of_method(self, analysis: Analysis, model: DataModel, atom: Atom) -> Decision:
+        """A question about what a data model's method gives, or has to do with it."""
+        expression, asks = atom
+        field = expression.field
+        assert field is not None
+        key = (field, expression.key, asks)
+        if key not in self._of_methods:
+            name = field.root.keys[0]
+            if field.of is None and name not in model.paths:
+                formula = analysis.of_method(model.methods[name], atom)
+            else:
+                formula = guards.about_method(atom)
+            self._of_methods[key] = self._decision(formula)
+        return self._of_methods[key]
 
     def _never_fails(self, field: Field) -> bool:
         """Whether it is a standard field that no author's code and no path with several matches can make fail."""
         return field.how == "udm" and (self._model is None or self._model.never_fails(field.keys[0]))
 
 
-def _asking(read: Reader, asker: str, watch: Watch) -> Reader:
-    """A reader of a field that a data model's method answers: an author's code, so it runs in a window, that of
-    the first rule which would ask. If it fails, the rules that ask run and meet the failure themselves."""
+Asked = TypeVar("Asked")
 
-    def guarded(event: PantherEvent) -> Any:
+
+def _within_time(ask: Callable[[Asked], Any], asker: str, watch: Watch, otherwise: Any) -> Callable[[Asked], Any]:
+    """A question that an author's code answers, or one that may take long: it is asked in a window, that of the first
+    rule which would ask. If it fails, the rules that ask run and meet the failure themselves."""
+
+    def asked(about: Asked) -> Any:
         watch.serial += 1
         watch.running = asker
         try:
-            value = read(event)
+            value = ask(about)
             watch.running = None
         except BaseException:  # noqa: BLE001 - an author's code may raise anything
             watch.running = None
-            return Failed()
+            return otherwise
         return value
 
-    return guarded
+    return asked

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 _SCALARS = (str, bytes, int, float, bool, type(None))
 _READING_METHODS = frozenset({"get", "items", "keys", "values", "copy", "index", "count", "union", "intersection"})
@@ -33,11 +33,17 @@ class Source:
         """How many places bind a name."""
         self.mutated: set[str] = set()
         """Names through which a container may be changed."""
+        self.opened: set[str] = set()
+        """Names through which a container within a container may be changed."""
+        self.passed_on: dict[str, set[str]] = {}
+        """Names to the names that are bound to what such a container holds."""
         self.reaches_everything = False
         self.only_when_mocked: set[ast.AST] = set()
         """Assignments to a global name that run only while a test has put a mock in its place."""
         self.stored_attributes: set[str] = set()
         """Attributes that the module sets on anything, which may be another module."""
+        self.used_attributes: set[str] = set()
+        """Attributes through which it may change a container, which may be a global of another module."""
         for statement in self.tree.body:
             if isinstance(statement, ast.FunctionDef):
                 self.functions[statement.name] = statement
@@ -63,9 +69,18 @@ class Source:
         """Whether the module binds the global name in one place only, which runs when it is imported."""
         return self.bindings[name] == 1
 
-    def is_read_only(self, name: str) -> bool:
-        """Whether nothing in the module can change the container that the global name stands for."""
-        return name not in self.mutated and not self.reaches_everything
+    def is_read_only(self, name: str, *, deeply: bool = False) -> bool:
+        """Whether nothing in the module can change the container that the global name stands for; `deeply`, nor any
+        container within it."""
+        pending, seen = [name], {name}
+        while pending:
+            here = pending.pop()
+            if here in self.mutated or (deeply and here in self.opened):
+                return False
+            if deeply:
+                pending += (names := self.passed_on.get(here, set()) - seen)
+                seen |= names
+        return not self.reaches_everything
 
 
 class Sources:
@@ -82,6 +97,7 @@ class Sources:
         self._shared: dict[tuple[type, str], Any] = {}
         self._reached = any(source.reaches_everything for source in self.by_name.values())
         self._stored = set[str]().union(*(source.stored_attributes for source in self.by_name.values()))
+        self._used = set[str]().union(*(source.used_attributes for source in self.by_name.values()))
 
     def may_be_replaced(self, name: str) -> bool:
         """Whether some module may put something else in the place of a global of this name, from outside."""
@@ -106,7 +122,11 @@ class Sources:
         if not self._is_left_alone(value):
             return None
         items = value.items() if isinstance(value, dict) else value
-        return (value,) if all(_is_frozen(item) for item in items) else None
+        if all(_is_frozen(item) for item in items):
+            return (value,)
+        within = _containers_within(value)
+        is_left = within is not None and self._is_left_alone(value, deeply=True)
+        return (value,) if is_left and within is not None and all(map(self._is_nobodys, within)) else None
 
     def keys(self, source: Source, name: str) -> tuple[Any] | None:
         """The keys of a global mapping as a 1-tuple of a set, if they stay what they are now."""
@@ -117,7 +137,10 @@ class Sources:
             return None
         return (frozenset(value),) if all(_is_frozen(key) for key in value) else None
 
-    def _is_left_alone(self, value: Any) -> bool:
+    def _is_nobodys(self, value: Any) -> bool:
+        return id(value) not in self._holders
+
+    def _is_left_alone(self, value: Any, *, deeply: bool = False) -> bool:
         """Whether no module changes this container, under any of the names that it has."""
         holders = self._holders.get(id(value), [])
         return (
@@ -125,7 +148,7 @@ class Sources:
             and len(value) <= _MAX_CONSTANT
             and not self._reached
             and bool(holders)
-            and all(holder.is_read_only(held) for holder, held in holders)
+            and all(held not in self._used and holder.is_read_only(held, deeply=deeply) for holder, held in holders)
         )
 
     def attribute(self, source: Source, name: str, attribute: str) -> tuple[Any] | None:
@@ -175,6 +198,23 @@ def _is_frozen(value: Any) -> bool:
     return False
 
 
+def _containers_within(value: Any) -> list[Any] | None:
+    """The lists, sets and mappings within plain data; None if there is anything else in it, or too much."""
+    found: list[Any] = []
+    pending = [value]
+    count = 0
+    while pending:
+        here = pending.pop()
+        items = [*here, *here.values()] if isinstance(here, dict) else [*here]
+        count += len(items)
+        inner = [item for item in items if not _is_frozen(item)]
+        if count > _MAX_CONSTANT or not all(type(item) in (list, set, dict) for item in inner):
+            return None
+        found += inner
+        pending += inner
+    return found
+
+
 _LEAVES = (ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop, ast.Constant, ast.Pass, ast.Break)
 
 
@@ -201,33 +241,43 @@ def is_mock(value: Any, kind: Any) -> bool | None:
     return isinstance(value, mock) if mock is not None and kind is mock else None
 
 
+class _Place(NamedTuple):
+    """A node and what it stands in."""
+
+    node: ast.AST
+    outer: _Place | None
+
+
 def _note_uses(source: Source) -> None:
     """Collect where a module binds its global names, and which may be changed through the name. A use is judged by
-    the two nodes around it, which a plain visitor does not know."""
-    pending: list[tuple[ast.AST, ast.AST, ast.AST]] = [(source.tree, source.tree, source.tree)]
+    the nodes around it, which a plain visitor does not know."""
+    pending: list[_Place] = [_Place(source.tree, None)]
     while pending:
-        node, parent, grandparent = pending.pop()
-        _note(source, node, parent, grandparent)
-        for name in node._fields:
-            value = getattr(node, name, None)
+        place = pending.pop()
+        _note(source, place)
+        for name in place.node._fields:
+            value = getattr(place.node, name, None)
             for child in value if type(value) is list else (value,):
                 if isinstance(child, ast.AST) and not isinstance(child, _LEAVES):
-                    pending.append((child, node, parent))
+                    pending.append(_Place(child, place))
 
 
-def _note(source: Source, node: ast.AST, parent: ast.AST, grandparent: ast.AST) -> None:
-    match node:
-        case ast.Name():
-            _note_name(source, node, parent, grandparent)
+def _note(source: Source, place: _Place) -> None:
+    match place.node:
+        case ast.Name() as name:
+            _note_name(source, name, place.outer)
         case ast.Attribute(attr=attribute, ctx=ast.Store() | ast.Del()):
             source.stored_attributes.add(attribute)
             source.reaches_everything |= attribute in _REACHING_ATTRIBUTES
-        case ast.Attribute(attr=attribute):
+        case ast.Attribute(attr=attribute) as node:
             source.reaches_everything |= attribute in _REACHING_ATTRIBUTES
+            outer = place.outer
+            if outer is None or not (_only_reads(node, outer) and _passes_on(node, outer, source.used_attributes)):
+                source.used_attributes.add(attribute)
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            source.bindings[node.name] += 1
-        case ast.alias():
-            source.bindings[(node.asname or node.name).partition(".")[0]] += 1
+            source.bindings[place.node.name] += 1
+        case ast.alias(name=name, asname=other):
+            source.bindings[(other or name).partition(".")[0]] += 1
         case ast.Global(names=names):
             mocked = {target.id for target in source.only_when_mocked if isinstance(target, ast.Name)}
             for name in names:
@@ -237,38 +287,76 @@ def _note(source: Source, node: ast.AST, parent: ast.AST, grandparent: ast.AST) 
             source.bindings[name] += 1
 
 
-def _note_name(source: Source, node: ast.Name, parent: ast.AST, grandparent: ast.AST) -> None:
-    if node in source.only_when_mocked:
+def _note_name(source: Source, node: ast.Name, outer: _Place | None) -> None:
+    if node in source.only_when_mocked or outer is None:
         return
     if not isinstance(node.ctx, ast.Load):
         # A local variable of the same name counts too: the analysis then just knows less.
         source.bindings[node.id] += 1
-        if isinstance(node.ctx, ast.Del) or isinstance(parent, ast.AugAssign):
+        if isinstance(node.ctx, ast.Del) or isinstance(outer.node, ast.AugAssign):
             source.mutated.add(node.id)
         return
     if node.id in _REACHING_EVERYTHING:
         source.reaches_everything = True
-    if not _only_reads(node, parent, grandparent):
+    if not _only_reads(node, outer):
         source.mutated.add(node.id)
+    if not _passes_on(node, outer, source.passed_on.setdefault(node.id, set())):
+        source.opened.add(node.id)
 
 
-def _only_reads(node: ast.Name, parent: ast.AST, grandparent: ast.AST) -> bool:
-    """Whether this use of a name cannot change what it stands for, or let it out of sight."""
-    match parent:
+def _only_reads(node: ast.AST, outer: _Place) -> bool:
+    """Whether this use of a container cannot change it, or let it out of sight."""
+    match outer.node:
         case ast.Compare():
             return True
-        case ast.Subscript():
-            return parent.value is node and isinstance(parent.ctx, ast.Load)
-        case ast.For() | ast.comprehension():
-            return parent.iter is node
+        case ast.Subscript(value=value, ctx=context):
+            return value is node and isinstance(context, ast.Load)
+        case ast.For(iter=over) | ast.comprehension(iter=over):
+            return over is node
         case ast.Attribute(attr=attribute, ctx=ast.Load()):
-            is_called = isinstance(grandparent, ast.Call) and grandparent.func is parent
-            return attribute in _READING_METHODS and is_called
+            return attribute in _READING_METHODS and _is_called(outer)
         case ast.Call(func=ast.Name(id=name) as function):
             # No container can be called: that fails, and changes nothing.
             return node is function or name in _READING_BUILTINS
         case ast.UnaryOp():
             return True
-        case ast.If() | ast.IfExp():
-            return parent.test is node
+        case ast.If(test=test) | ast.IfExp(test=test):
+            return test is node
     return False
+
+
+def _is_called(place: _Place) -> bool:
+    return place.outer is not None and isinstance(place.outer.node, ast.Call) and place.outer.node.func is place.node
+
+
+def _passes_on(node: ast.AST, outer: _Place, names: set[str]) -> bool:
+    """Whether this use of a container lets the containers within it get nowhere, or to the names that are added to
+    `names` only."""
+    match outer.node:
+        case ast.Compare() | ast.UnaryOp() | ast.If() | ast.IfExp():
+            return _only_reads(node, outer)
+        case ast.Call(func=ast.Name(id="len" | "any" | "all" | "isinstance")):
+            return True
+        case ast.For(iter=over, target=target) | ast.comprehension(iter=over, target=target) if over is node:
+            bound = target.elts if isinstance(target, ast.Tuple) else [target]
+            names.update(name.id for name in bound if isinstance(name, ast.Name))
+            return all(isinstance(name, ast.Name) for name in bound)
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if value is node:
+            names.add(name)
+            return True
+        case ast.Subscript(value=value, ctx=ast.Load()) if value is node and outer.outer is not None:
+            return _passes_on(outer.node, outer.outer, names) and _is_no_change(outer)
+        case ast.Attribute(attr="keys") if _is_called(outer):
+            return True
+        case ast.Attribute(attr="get" | "values" | "items", ctx=ast.Load()) if _is_called(outer):
+            called = outer.outer
+            if called is None or called.outer is None:
+                return False
+            return _passes_on(called.node, called.outer, names) and _is_no_change(called)
+    return False
+
+
+def _is_no_change(place: _Place) -> bool:
+    """Whether what a container within a container is used for leaves it as it is."""
+    assert place.outer is not None
+    return isinstance(place.outer.node, ast.Assign) or _only_reads(place.node, place.outer)

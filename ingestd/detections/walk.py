@@ -16,11 +16,12 @@ def deep_walk(value: Any, keys: Sequence[str], default: Any, return_val: str) ->
     `"all"`. Nothing found, or only empty lists, gives `default`. Elements of a list that lack the path
     contribute `default` when that is not None. Containers in the answer are copies.
     """
-    answer = _walk(value, keys, default, return_val)
+    answer = find(value, keys, default, return_val)
     return answer if answer is default else thaw(answer)
 
 
-def _walk(value: Any, keys: Sequence[str], default: Any, return_val: str) -> Any:
+def find(value: Any, keys: Sequence[str], default: Any, return_val: str) -> Any:
+    """What `deep_walk` answers, the event's own containers in it: not for rules."""
     for place, key in enumerate(keys):
         if not isinstance(value, dict):
             return _fan_out(value, keys[place:], default, return_val)
@@ -34,7 +35,7 @@ def _fan_out(value: Any, keys: Sequence[str], default: Any, return_val: str) -> 
     found: dict[Any, None] = {}
     if _is_sequence(value):
         for element in value:
-            answer = _walk(element, keys, default, return_val)
+            answer = find(element, keys, default, return_val)
             if answer is None:
                 continue
             for item in answer if _is_sequence(answer) else (answer,):

@@ -19,6 +19,10 @@ HELPERS = """
     from collections.abc import Mapping
     from functools import reduce
     FAILED = "failed"
+    LEARNT = set()
+    LAST = [None]
+    def remember(event):
+        LAST[0] = event.get("source")
     def success(event):
         if event.get("errorCode", "") or event.get("errorMessage", ""):
             return False
@@ -32,6 +36,7 @@ HELPERS = """
         return end
 """
 PREAMBLE = r"""
+import json
 import re
 from fnmatch import fnmatch
 from ipaddress import ip_address
@@ -43,10 +48,33 @@ CREATES = re.compile(r"^Cre\w+$")
 NAMES = {"Create", "Delete"}
 PREFIXES = ("Put", "Get")
 CHANGING = ["x"]
+LISTS = {"a": ["iam"], "b": []}
+SHOWN = {"a": ["iam"]}
 TABLE = {"Create": 1}
 NESTED = {"Create": {"fields": ["a"]}}
+GROUPS = {"create": ["Create"], "all": ["Create", "Delete"]}
+SEEN = {}
 def own(event):
     return event.get("source") == "iam"
+def kind_of(event):
+    if event.get("name") == "Create":
+        return "Created"
+    return event.get("name") or "none"
+def parsed(text):
+    if text is None:
+        return {}
+    if isinstance(text, str):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return {}
+    return {}
+def pair(event):
+    return event.get("source"), event.get("name", "")
+def is_one_of(event, names=None):
+    if names:
+        return event.get("name") in GROUPS.get(names, [])
+    return True
 def change():
     CHANGING.append("y")
 """
@@ -94,11 +122,39 @@ GUARDED = {
     "mocked": "global ALLOWED\n    if isinstance(ALLOWED, MagicMock):\n        ALLOWED = ALLOWED()\n"
     "    return event.get('source') in ALLOWED",
     "present": "return 'name' in event and event['name'] == 'Create'",
+    "slow pattern": "return bool(re.search('(a+)+$', event.get('name', '')))",
+    "walk": "return event.deep_walk('l', 'x', default='') == 'Create' and event.get('source') == 'ec2'",
+    "in what a walk finds": "return 'Create' in event.deep_walk('list', 'x', default=[])",
+    "elements": "for x in event.deep_walk('list') or []:\n        if x.get('x') == 'Create' and x.get('y'):\n"
+    "            return True\n    return False",
+    "elements of a view": "for x in event.get('list', []):\n        if x['x'] != 'Describe':\n"
+    "            return True\n    return False",
+    "elements themselves": "for x in event.get('names', []):\n        if x in NAMES:\n            return True\n"
+    "    return False",
+    "list or one": "found = event.deep_walk('list')\n    found = found if isinstance(found, list) else [found]\n"
+    "    for x in found:\n        if x.get('x', '') == 'Create':\n            return True\n    return False",
+    "constant loop": "for prefix in PREFIXES:\n        if event.get('name', '').startswith(prefix):\n"
+    "            return True\n    return False",
+    "within": "status = event.udm('status') or {}\n    return status.get('code') in (403, 7)",
+    "named": "if found := event.get('errorCode'):\n        return True\n    return event.get('name') == 'Create'",
+    "value of a function": "kind = kind_of(event)\n    return kind == 'Created' and event.get('source') == 'ec2'",
+    "parsed": "body = parsed(event.deep_get('user', 'body'))\n    return body.get('a', {}).get('b') is False",
+    "unpacked": "kind, name = pair(event)\n    return kind == 'iam' or name == 'Create'",
+    "keyword": "return is_one_of(event, names='all')",
+    "nested constant": "return event.get('name') in GROUPS['create'] or event.get('name') in GROUPS.get('all', [])",
+    "small table": "return event.get('name') in GROUPS.get(event.get('source'), ['Create'])",
+    "caught": "try:\n        if event.get('name').lower() == 'create':\n            return True\n"
+    "    except AttributeError:\n        return event.get('source') == 'iam'\n    return False",
+    "other default": "kind = event.deep_get('user', 'kind', default=event.get('name'))\n"
+    "    return kind.lower() == 'create'",
+    "late global": "global SEEN\n    if event.get('name') != 'Create':\n        return False\n    SEEN = {1}\n"
+    "    return True",
+    "own global": "global SEEN\n    SEEN = event.get('name', '')\n    return SEEN == 'Create'",
+    "method's list": "return 'bad' in (event.udm('tags') or [])",
 }
 UNGUARDED = {
     "effect": "CHANGING.append(1)\n    return event.get('name') == 'Create'",
     "changing list": "return event.get('name') in CHANGING",
-    "regex": "return bool(re.search('(a+)+$', event.get('name', '')))",
     "state": "global SEEN\n    SEEN = globals().get('SEEN', 0) + 1\n    return SEEN > 2",
     "wrong type": "return event.get('name') or None",
     "returns nothing": "if event.get('name') == 'Create':\n        return True",
@@ -110,6 +166,11 @@ def build(fork: Fork, bodies: dict[str, str]) -> None:
     fork.helper("my_helpers", HELPERS)
     model = """
         from my_helpers import FAILED, deep_get
+        def tags(event):
+            name = event.get('name')
+            if name:
+                return [name]
+            return []
         def kind(event):
             return 'failed' if event.get('name').lower() == 'create' else None
         def known(event):
@@ -120,8 +181,9 @@ def build(fork: Fork, bodies: dict[str, str]) -> None:
             return kind(event)
     """
     fork.write("data_models/m.py", model)
-    mappings = [{"Name": name, "Method": name} for name in ("kind", "known")] + [
-        {"Name": "actor", "Path": "user.name"}
+    mappings = [{"Name": name, "Method": name} for name in ("kind", "known", "tags")] + [
+        {"Name": "actor", "Path": "user.name"},
+        {"Name": "status", "Path": "status"},
     ]
     item = {"AnalysisType": "datamodel", "DataModelID": "M", "LogTypes": ["Test.Log"], "Enabled": True}
     fork.item("data_models/m.yml", item | {"Filename": "m.py", "Mappings": mappings})
@@ -139,7 +201,10 @@ def candidates(engine: Engine, event: Json) -> set[str]:
     return {runnable.id.partition(".")[0].replace("_", " ") for runnable in chosen}
 
 
-QUIET: Json = {"name": "Describe", "source": "ec2", "user": {"type": "User", "name": "ana"}, "arn": "a", "ip": "::1"}
+QUIET: Json = {
+    "name": "Describe", "source": "ec2", "user": {"type": "User", "name": "ana"}, "arn": "a", "ip": "::1",
+    "list": [{"x": "Describe", "y": 1}, {"x": "Describe"}], "names": ["a", "b"], "status": {"code": 200},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", GUARDED)
@@ -238,16 +303,56 @@ HOSTILE = {
     "        elif event.deep_get('user', 'type'):\n            return event['errorCode'] is None\n    return False",
 }
 
+HOSTILE |= {
+    "elements that differ": "for x in event.get('list', []):\n        if x.get('x') == 'Create':\n"
+    "            return True\n        if x.get('y') > 3:\n            return False\n    return False",
+    "left over": "found = None\n    for x in event.get('list', []):\n        found = x.get('x')\n"
+    "    return found == 'Create'",
+    "from before": "found = ''\n    for x in event.get('list', []):\n        if found == 'Create':\n"
+    "            return True\n        found = x.get('x')\n    return False",
+    "keys of a mapping": "for x in event.get('user', {}):\n        if x == 'type':\n            return True\n"
+    "    return False",
+    "letters": "for x in event.get('name', ''):\n        if x == 'C':\n            return True\n    return False",
+    "walk and case": "return event.deep_walk('name') == 'Create' or event.deep_walk('list', 'x') == ['Create', 'x']",
+    "walk over lists": "return event.deep_walk('l', 'x', 'x', default='') == 'Create'",
+    "unhashable": "return event.deep_walk('list', 'x') == 1",
+    "changed list": "for group in LISTS.values():\n        group.append('x')\n"
+    "    return event.get('source') in LISTS['a']",
+    "shown list": "return event.get('source') in SHOWN['a']",
+    "taken list": "taken = SHOWN['a']\n    taken.append(event.get('source'))\n    return len(taken) > 2",
+    "reached set": "my_helpers.LEARNT.add(event.get('source'))\n    return False",
+    "reached reader": "return event.get('name') in my_helpers.LEARNT",
+    "unlike texts": "return (event.udm('status') or {}).get('code') == 'Create'",
+    "null status": "return event.udm('status').get('code') == 'Create'",
+    "default that counts": "return event.get('status', {}).get('code', 'Create') == 'Create'",
+    "caught late": "try:\n        kind = event['name'].lower()\n    except (KeyError, AttributeError):\n"
+    "        kind = 'create'\n    return kind == 'create'",
+    "unbound": "if event.get('source') == 'iam':\n        kind = 1\n    return kind == 2",
+    "global in a branch": "if event.get('source') == 'x':\n        global SEEN\n        return False\n"
+    "    SEEN = event.get('name')\n    return False",
+    "global read": "return event.get('source') == SEEN",
+    "helper's global": "my_helpers.remember(event)\n    return my_helpers.LAST[0] == 'iam'",
+    "odd call": "return event.get('name') in list([], default='x')",
+}
+
 ODD: list[Any] = [
     None, "", "Create", "create", "Delete", "PutX", "iam", "Root", "failed", "r-a", "x", "ex", 0, 1, True, False,
     1.5, float("nan"), [], ["Create"], {}, {"type": "Root"}, {"a": 1}, "10.0.0.1", "y" * 5000,
 ]  # fmt: skip
-KEYS = ["name", "NAME", "source", "errorCode", "errorMessage", "user", "arn", "ip", "l", "p_udm"]
+KEYS = ["name", "NAME", "source", "errorCode", "errorMessage", "user", "arn", "ip", "l", "p_udm", "list", "names"]
 
 
 def random_event(generator: random.Random) -> Json:
     """An event of odd values under the keys that the rules ask for, some keys missing."""
     event = {key: generator.choice(ODD) for key in KEYS if generator.random() < 0.6}
+    if generator.random() < 0.5:
+        event["list"] = [
+            {generator.choice(("x", "X", "y")): generator.choice(ODD)}
+            if generator.random() < 0.8
+            else generator.choice(ODD)
+            for _ in range(generator.randrange(4))
+        ]
+        event["status"] = {"code": generator.choice([403, 7, *ODD])}
     if generator.random() < 0.7:
         event["user"] = {"type": generator.choice(ODD), "name": generator.choice(ODD)}
     return event
