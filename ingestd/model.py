@@ -243,7 +243,8 @@ class TableBatch(msgspec.Struct, frozen=True, kw_only=True):
     day: str
     """`YYYY-MM-DD`, UTC."""
     rows: int
-    ipc: bytes
+    ipc: memoryview
+    """Of a result that crossed the process boundary: into its message, without a copy."""
     matches: tuple[int, ...] = ()
     """For rule_matches and rule_errors: row i belongs to `ChunkResult.matches[matches[i]]`; the parent adds
     the column `p_alert_id` from it."""

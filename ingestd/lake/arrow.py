@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestd.lake.joined import Joiner, can_join
+from ingestd.lake.joined import Joiner, Piece, can_join
 from ingestd.lake.jsontext import json_text
 from ingestd.model import Column
 
@@ -26,6 +26,9 @@ UNKNOWN_FIELDS = "p_unknown_fields"
 """JSON object, dotted path → value: what a row carried that the table has no typed place for."""
 
 TIMESTAMP = pa.timestamp("us", "UTC")
+
+_PIECE_ROWS = 512
+"""Rows that are split together, see `joined`."""
 
 _SCALARS: dict[str, pa.DataType] = {
     "string": pa.string(),
@@ -77,8 +80,10 @@ class TableBuilder:
         self._joiner = Joiner([column for column in columns if can_join(column)])
         self._join = self._joiner.join
         self._texts: list[str] = []
+        self._pieces: list[Piece] = []
+        """Rows before those of `_texts`."""
         self._values: dict[str, list[Any]] = {column.name: [] for column in columns if not can_join(column)}
-        """Columns that cannot be joined, row by row beside `_texts`."""
+        """Columns that cannot be joined, row by row."""
         self._odd: list[dict[str, Any]] = []
         self._odd_places: list[int] = []
         """Rows that could not be joined, and where they belong."""
@@ -90,7 +95,7 @@ class TableBuilder:
         except _MISFIT:
             self._append_odd(row)
             return
-        self._texts.append(text)
+        self._add(text)
         for name, values in self._values.items():
             value = row.get(name)
             values.append(value if value is None else self._encoded(name, value))
@@ -98,19 +103,34 @@ class TableBuilder:
     def take(self) -> pa.RecordBatch:
         """All rows since the last call, in order."""
         moved: dict[int, dict[str, Any]] = {}
-        arrays = self._joiner.split(self._texts)
+        rows = self._rows
+        self._cut()
+        arrays = self._joiner.columns(self._pieces)
         for name, values in self._values.items():
             arrays[name] = _array(values, name, self._raw[name], moved)
         if self._odd:
-            arrays = self._with_odd(arrays)
+            arrays = self._with_odd(arrays, rows)
         for name in self._timed:
             arrays[name] = _parse_times(arrays[name], name, self.schema.field(name).type, moved)
         if moved:
             self.misfits += sum(map(len, moved.values()))
             arrays[UNKNOWN_FIELDS] = _with_moved(arrays[UNKNOWN_FIELDS], moved)
-        self._texts = []
+        self._pieces = []
         self._values = {name: [] for name in self._values}
         return pa.RecordBatch.from_arrays([arrays[name] for name in self._raw], schema=self.schema)
+
+    @property
+    def _rows(self) -> int:
+        return _PIECE_ROWS * len(self._pieces) + len(self._texts)
+
+    def _add(self, text: str) -> None:
+        self._texts.append(text)
+        if len(self._texts) == _PIECE_ROWS:
+            self._cut()
+
+    def _cut(self) -> None:
+        self._pieces.append(self._joiner.cut(self._texts))
+        self._texts = []
 
     def _encoded(self, name: str, value: Any) -> Any:
         encode = self._encoders.get(name)
@@ -127,17 +147,17 @@ class TableBuilder:
             kept[UNKNOWN_FIELDS] = _merged(kept.get(UNKNOWN_FIELDS), {name: row[name] for name in unfit})
             for name in unfit:
                 del kept[name]
-        self._odd_places.append(len(self._texts))
+        self._odd_places.append(self._rows)
         self._odd.append(kept)
-        self._texts.append(self._joiner.placeholder)
+        self._add(self._joiner.placeholder)
         for values in self._values.values():
             values.append(None)
 
-    def _with_odd(self, arrays: dict[str, Array]) -> dict[str, Array]:
-        """The columns with the odd rows in their places."""
-        places = list(range(len(self._texts)))
+    def _with_odd(self, arrays: dict[str, Array], rows: int) -> dict[str, Array]:
+        """The columns of `rows` rows with the odd ones in their places."""
+        places = list(range(rows))
         for number, place in enumerate(self._odd_places):
-            places[place] = len(self._texts) + number
+            places[place] = rows + number
         order = pa.array(places, pa.int32())
         odd = {name: _fitting([row.get(name) for row in self._odd], raw) for name, raw in self._raw.items()}
         self._odd, self._odd_places = [], []

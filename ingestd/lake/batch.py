@@ -10,9 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
-
 from ingestd.lake.arrow import TableBuilder
+from ingestd.lake.ipc import ipc_stream
 from ingestd.lake.tables import ERROR_COLUMNS, MATCH_COLUMNS, REJECT_COLUMNS, match_row
 from ingestd.model import Column, Match, Table, TableBatch
 
@@ -160,16 +159,9 @@ class BatchBuilder:
             log_type=partition.log_type,
             day=partition.day,
             rows=batch.num_rows,
-            ipc=_ipc_stream(batch),
+            ipc=ipc_stream(batch),
             matches=tuple(partition.matches),
         )
-
-
-def _ipc_stream(batch: pa.RecordBatch) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
 
 
 def _is_day(text: str) -> bool:

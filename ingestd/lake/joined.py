@@ -3,9 +3,10 @@
 An event as Python objects is some 10 KB in a hundred places. Kept alive until there are enough for one call into
 Arrow, a few hundred of them push each other and the parser out of the processor's cache: measured with all cores
 busy, that costs more than the conversion itself. So a row is joined to one text while it is still in the cache, by
-code generated for its table, and Arrow splits thousands of texts at once.
+code generated for its table, and Arrow splits hundreds of texts at once: so many that its calls cost little, so few
+that turning rows into columns stays in the cache as well.
 
-What cannot travel in such a text (a value of another type, a number out of range, one of the separators) raises
+What cannot travel in such a text (a value of another type, a number out of range, the separator) raises
 `Misfit`; such rows go the slow way. Arrays of anything but text stay Python objects until the end.
 """
 
@@ -15,6 +16,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeAlias, cast
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,9 +26,10 @@ from ingestd.model import Column
 Array: TypeAlias = "pa.Array[Any]"
 
 _PART = "\x1f"
-_ELEMENT = "\x1e"
-_NULL = "\x1d" + secrets.token_urlsafe(4)
-"""Stands for null. Nobody outside this process knows it, so no event can hold it."""
+# Nobody outside this process knows these; who guesses one changes a null or an array of his own event.
+_ELEMENT = "\x1e" + secrets.token_urlsafe(2)
+_NULL = "\x1d" + secrets.token_urlsafe(2)
+"""Stands for null, as most parts of most rows are: hence short."""
 _EMPTY = "\x1d" + secrets.token_urlsafe(4)
 """Stands for an empty array."""
 
@@ -35,6 +38,13 @@ _BITS = {"bigint": 64, "int": 32, "smallint": 16}
 
 class Misfit(ValueError):
     """The row does not fit into a text."""
+
+
+class Piece(NamedTuple):
+    """Some rows, split: column after column instead of row after row, so that each column is a slice."""
+
+    values: Array
+    rows: int
 
 
 class _Leaf(NamedTuple):
@@ -59,7 +69,8 @@ class Joiner:
     """The code for one table."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        strict, tolerant = _Code("{get}, NULL)"), _Code("NULL if (v := {get})) is None else v")
+        strict = _Code("{get}, NULL)", "dumps(v)")
+        tolerant = _Code("NULL if (v := {get})) is None else v", "json_text(v)")
         for column in columns:
             strict.add(column)
             tolerant.add(column)
@@ -72,26 +83,30 @@ class Joiner:
         """The text of a row. Raises `Misfit`, or what Python makes of a value of the wrong type."""
         try:
             return self._strict(row)
-        except TypeError:  # a key that is there with null
+        except TypeError:  # a key that is there with null, or a value that is no JSON
             return self._tolerant(row)
 
-    def split(self, texts: Sequence[str]) -> dict[str, Array]:
-        """The columns of many texts: scalars other than booleans and numbers, timestamps too, are text."""
+    def cut(self, texts: Sequence[str]) -> Piece:
+        """Many texts as parts."""
         count, width = len(texts), self._parts
-        parts = pc.split_pattern(pa.array(texts, pa.string()), _PART).values
-        # Column after column instead of row after row, so that each column is a slice.
+        parts = pc.split_pattern(pa.array([_PART.join(texts)] if texts else [], pa.string()), _PART).values
         rows = [pa.arange(part, count * width, width) for part in range(width)]  # type: ignore[attr-defined] # newer than its stubs
-        order = pa.concat_arrays(rows)
-        values = parts.take(order)
+        values = parts.take(pa.concat_arrays(rows))
         values = pc.if_else(pc.equal(values, pa.scalar(_NULL)), pa.scalar(None, pa.string()), values)
-        return {leaf.name: _column(leaf, cast("Array", values), count) for leaf in self._leaves}
+        return Piece(cast("Array", values), count)
+
+    def columns(self, pieces: Sequence[Piece]) -> dict[str, Array]:
+        """The columns of many pieces: scalars other than booleans and numbers, timestamps too, are text."""
+        return {leaf.name: _column(leaf, pieces) for leaf in self._leaves}
 
 
 class _Code:
-    """Python for one row; `text` is the expression for a text, of which `{get}` lacks the closing bracket."""
+    """Python for one row; `text` is the expression for a text, of which `{get}` lacks the closing bracket, `json` the
+    one for the JSON of `v`."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, json: str) -> None:
         self._text = text
+        self._json = json
         self.parts = 0
         self.leaves: list[_Leaf] = []
         self._expressions: list[str] = []
@@ -101,6 +116,7 @@ class _Code:
             "NULL": _NULL,
             "EMPTY": _EMPTY,
             "BOOLEANS": {None: _NULL, True: "1", False: "0"},
+            "dumps": orjson.dumps,
             "json_text": json_text,
             "misfit": _misfit,
         }
@@ -137,21 +153,17 @@ class _Code:
         if kind == "float":
             return f"{start}repr(float(v)) if v.__class__ is float or v.__class__ is int else misfit()"
         if kind == "array":
-            several = "(more := more + len(v) - 1, ELEMENT.join(v))[1]"
-            return (
-                f"{start}misfit() if v.__class__ is not list else v[0] if len(v) == 1 else {several} if v else EMPTY"
-            )
-        return f"{start}json_text(v).decode()"
+            return f"{start}misfit() if v.__class__ is not list else ELEMENT.join(v) if v else EMPTY"
+        return f"{start}{self._json}.decode()"
 
     def compile(self) -> Callable[[dict[str, Any]], str]:
         """The function."""
         source = [
             "def join(row):",
-            "more = 0",
             "text = PART.join((",
             *(f"{expression}," for expression in self._expressions),
             "))",
-            f"if text.count(PART) != {self.parts - 1} or text.count(ELEMENT) != more: misfit()",
+            f"if text.count(PART) != {self.parts - 1}: misfit()",
             "if not text.isascii(): text.encode()",  # a lone surrogate is no UTF-8
             "return text",
         ]
@@ -165,10 +177,10 @@ def _misfit() -> NoReturn:
     raise Misfit
 
 
-def _column(leaf: _Leaf, values: Array, count: int) -> Array:
-    part = values.slice(leaf.part * count, count)
+def _column(leaf: _Leaf, pieces: Sequence[Piece]) -> Array:
+    part: Array = pa.concat_arrays([values.slice(leaf.part * rows, rows) for values, rows in pieces])
     if leaf.kind == "object":
-        fields = [_column(field, values, count) for field in leaf.fields]
+        fields = [_column(field, pieces) for field in leaf.fields]
         return pa.StructArray.from_arrays(fields, [field.name for field in leaf.fields], mask=part.is_null())
     if leaf.kind == "array":
         return _lists(cast("pa.StringArray", part))

@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ingestd.lake.ipc import ipc_stream
 from ingestd.lake.layout import folder
 from ingestd.lake.tables import ALERT_ID, SEVERITIES
 from ingestd.model import ChunkResult, Table, TableBatch
@@ -62,7 +63,7 @@ def without(kept: Kept, prefixes: Sequence[str]) -> Kept:
         if not rows:
             continue
         matches = tuple(batch.matches[row] for row in rows) if batch.matches else ()
-        ipc = _ipc_stream(records.take(pa.array(rows)))
+        ipc = ipc_stream(records.take(pa.array(rows)).combine_chunks().to_batches()[0])
         tables.append(msgspec.structs.replace(batch, rows=len(rows), ipc=ipc, matches=matches))
     return Kept(msgspec.structs.replace(kept.result, tables=tuple(tables)), kept.alert_ids)
 
@@ -100,10 +101,3 @@ def _parquet(schema: pa.Schema, batches: list[pa.RecordBatch]) -> memoryview:
     with pq.ParquetWriter(sink, schema, **options) as writer:
         writer.write_table(pa.Table.from_batches(batches, schema), row_group_size=ROWS_PER_GROUP)
     return memoryview(sink.getvalue())
-
-
-def _ipc_stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()
