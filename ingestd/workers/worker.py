@@ -23,10 +23,6 @@ from ingestd.workers.frames import (
     DATA_BYTES,
     DONE,
     END,
-    HEADER,
-    MAX_FRAME,
-    MAX_MESSAGE,
-    MORE,
     OPEN,
     RESULT,
     Open,
@@ -35,14 +31,11 @@ from ingestd.workers.frames import (
     pack,
 )
 from ingestd.workers.generation import Child, Zygote
+from ingestd.workers.wire import Message, Wire
 
 OnResult = Callable[[ChunkResult], Awaitable[None]]
 Read = Callable[[], AsyncIterator[bytes]]
 
-_BUFFER_BYTES: Final = 4 << 20
-"""Of results that arrived and were not looked at yet: the reader takes large frames in few steps."""
-_OUTPUT_BYTES: Final = 1 << 20
-"""Of frames that the child has not taken yet; then writing waits."""
 _SMALL_BYTES: Final = 16 << 10
 """Longer frames are not worth waiting for others to go with."""
 _OUTBOX_FRAMES: Final = 512
@@ -151,11 +144,10 @@ class Worker:
         return worker
 
     async def _connect(self, data: socket.socket, calls: socket.socket) -> None:
-        reader, self._writer = await asyncio.open_unix_connection(sock=data, limit=_BUFFER_BYTES)
-        self._writer.transport.set_write_buffer_limits(high=_OUTPUT_BYTES)
+        self._wire = await Wire.connect(data)
         name = f"worker {self.child.pid}"
         self._tasks = [
-            asyncio.create_task(self._live(reader), name=name),
+            asyncio.create_task(self._live(), name=name),
             asyncio.create_task(self._answer_calls(calls), name=f"{name} calls"),
         ]
 
@@ -173,7 +165,7 @@ class Worker:
     @property
     def accepts(self) -> bool:
         """Whether it takes objects: it is not dying."""
-        return not self._writer.transport.is_closing()
+        return not self._wire.is_closing
 
     # --- objects --------------------------------------------------------------------------------------------
 
@@ -247,7 +239,7 @@ class Worker:
         await self._write(DATA, number, data)
 
     async def _write(self, kind: int, number: int, payload: bytes = b"") -> None:
-        if self.ended.done() or self._writer.transport.is_closing():
+        if self.ended.done() or self._wire.is_closing:
             return  # the stream knows, or will
         if not self._outbox:
             asyncio.get_running_loop().call_soon(self._post)
@@ -256,15 +248,13 @@ class Worker:
             self._post()
         if kind == CANCEL:
             return  # small, and not worth waiting for a child that may itself wait for us
-        if self._writer.transport.get_write_buffer_size() > _OUTPUT_BYTES:
-            with contextlib.suppress(ConnectionError):  # the same
-                await self._writer.drain()
+        await self._wire.room()
 
     def _post(self) -> None:
         """Send what was written since the loop's last turn: frames of many small objects leave together."""
         frames, self._outbox = self._outbox, []
-        if frames and not self._writer.transport.is_closing():
-            self._writer.writelines(frames)
+        if frames and not self._wire.is_closing:
+            self._wire.write(frames)
 
     async def _cancel(self, number: int, stream: Stream) -> None:
         """Have the child forget the object, and wait until it has returned what it made of it."""
@@ -279,40 +269,26 @@ class Worker:
 
     # --- what the child sends -------------------------------------------------------------------------------
 
-    async def _live(self, reader: asyncio.StreamReader) -> None:
+    async def _live(self) -> None:
         detail = ""
         try:
             async with asyncio.timeout(None) as self._listening:
-                await self._take_messages(reader)
+                while True:
+                    await self._message(await self._wire.receive())
         except TimeoutError:  # see `abandon`
             self.zygote.kill(self.child)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (EOFError, ConnectionError):
             pass
         except Exception as error:  # noqa: BLE001 - nobody reads its messages now: it must not live on
             detail = f"sent what is no message: {type(error).__name__}: {error}"
             self.zygote.kill(self.child)
         finally:
             self._listening = None
-        self._writer.close()
+        self._wire.close()
         await self._bury(detail)
 
-    async def _take_messages(self, reader: asyncio.StreamReader) -> None:
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            kind, length, task = HEADER.unpack(await reader.readexactly(HEADER.size))
-            size += length
-            if length > MAX_FRAME or size > MAX_MESSAGE:
-                raise ProtocolError(f"a message of {size} bytes")
-            payload = await reader.readexactly(length)
-            if kind & MORE or parts:
-                parts.append(payload)
-            if not kind & MORE:
-                await self._message(kind, task, b"".join(parts) if parts else payload)
-                parts.clear()
-                size = 0
-
-    async def _message(self, kind: int, task: int, payload: bytes) -> None:
+    async def _message(self, message: Message) -> None:
+        kind, task, payload = message
         if kind == RESULT:
             await self._result(_decode_result(payload))
         elif kind in {DONE, CANCELLED}:
@@ -338,9 +314,9 @@ class Worker:
     async def close(self) -> None:
         """Have an idle child end; returns when it is gone. Idempotent."""
         self.closing = True
-        if not self._writer.transport.is_closing():
+        if not self._wire.is_closing:
             self._post()
-            self._writer.write_eof()
+            self._wire.write_eof()
         try:
             async with asyncio.timeout(_END_SECONDS):
                 await asyncio.shield(self.ended)
