@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ from ingestd.workers.blame import CONDEMNED, CONDEMNED_AFTER, Case, Death, Suspe
 from ingestd.workers.board import Blame, Board, Phase, Place
 from ingestd.workers.budget import ByteBudget
 from ingestd.workers.frames import HEADER, MAX_FRAME, MORE, RESULT, Open, pack
+from ingestd.workers.generation import heap
 from ingestd.workers.reading import Reading
 
 
@@ -249,3 +252,26 @@ async def test_budget_serves_in_turn_and_survives_cancellation() -> None:
     await third  # more than there is in all: alone
     budget.give(100)
     assert budget.taken == 0
+
+
+# --- memory -----------------------------------------------------------------------------------------------------
+
+
+def test_a_child_uses_memory_again_without_the_kernel() -> None:
+    """Buffers of the size of a result come from what the process kept, instead of from fresh pages each time."""
+    code = """
+import resource
+faults = []
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    buffers = [bytearray(b"x") * (8 << 20) for _ in range(3)]
+    del buffers
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(*faults)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=heap(256 << 20), capture_output=True, text=True, check=True
+    )
+    first, *others = map(int, run.stdout.split())
+    assert first > 1000
+    assert max(others) < 100
