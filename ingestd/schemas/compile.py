@@ -185,12 +185,10 @@ class Emitter:
     def _json(self, level: int, value: spec.Value, v: str, store: str, path: str, missing: str) -> None:
         if value.is_embedded_json:
             self.write(level, f"if {v}.__class__ is str: {v} = {store} = embedded({v}, object, {path!r})")
-        if not value.indicators:
-            self.write(level, f"if {v} is None:", f" {missing}")
-            return
         scan = self.constant("J", scanner(value.indicators))
-        lists = ", ".join(scan_lists(value.indicators))
-        self.write(level, f"if {v} is None:", f" {missing}", f"else: {scan}({v}, {lists})")
+        arguments = ", ".join((v, *scan_lists(value.indicators)))
+        deep = "" if value.indicators else f" if {v}.__class__ is dict or {v}.__class__ is list else None"
+        self.write(level, f"if {v} is None:", f" {missing}", f"else: {scan}({arguments}){deep}")
 
     def _object(self, level: int, value: spec.Value, v: str, store: str, path: str, missing: str) -> None:
         if value.is_embedded_json:

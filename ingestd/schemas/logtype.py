@@ -44,8 +44,6 @@ class LogType:
         """Keys, in lower case, whose values must be of a list: what tells look-alikes apart."""
         self.proofs = (len(self.required), len(self.listed))
         """How many demands the schema makes of a record's keys."""
-        self.bounds_depth = all(_bounded(field.value) for field in schema.fields)
-        """Whether normalising itself meets any value that is nested too deeply."""
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -83,11 +81,3 @@ def _made(field: spec.Field) -> bool:
     return (
         field.key_values is not None or field.copy is not None or field.concat is not None or field.split is not None
     )
-
-
-def _bounded(value: spec.Value) -> bool:
-    """Free-form values are walked for indicators, or not at all; typed ones are as deep as their schema."""
-    if value.kind == "json":
-        return bool(value.indicators)
-    inner = [value.element] if value.element is not None else []
-    return all(_bounded(one) for one in (*inner, *(field.value for field in value.fields)))

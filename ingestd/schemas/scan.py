@@ -1,4 +1,4 @@
-"""Indicators inside free-form data: a `json` field that names indicators has its texts looked at.
+"""Inside free-form data: how deep it is, and the texts of a `json` field that names indicators.
 
 Only forms that prove themselves count (an ARN, an address, a hash), and only texts short enough to be one.
 Generated per list of indicators, with the cheapest test first: nearly every text fails the first comparison.
@@ -36,13 +36,14 @@ def _source(names: Sequence[str], lists: Sequence[str], namespace: dict[str, Any
     some = "".join(first for first in firsts if first)
     namespace["START"] = frozenset(some) if None not in firsts else None
     lines = [
-        f"def scan(value, {', '.join(lists)}):",
+        f"def scan({', '.join(('value', *lists))}):",
         "  todo = [value]",
         "  for box in todo:",
         "    for v in (box.values() if box.__class__ is dict else box if box.__class__ is list else (box,)):",
         "      if v.__class__ is str:",
         "        first = v[:1]",
         "        if first in START:" if None not in firsts else "        if first:",
+        "          pass",
     ]
     for name in names:
         first, test = _TESTS[name]

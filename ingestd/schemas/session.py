@@ -75,7 +75,6 @@ class Session:
         self._straight = only.normalise if only is not None and only.is_straight else None
         self._straight_fields = self._constants[only.name] if only is not None else {}
         self._straight_keep = only is not None and self._keeps[only.name]
-        self._count_depth = only is None or not only.bounds_depth
 
     def _constant_fields(self, log_type: str) -> Event:
         info = self._info
@@ -102,9 +101,7 @@ class Session:
             if normalise is None or len(data) > jsontext.LARGE:
                 return self._read_any(data, ordinal, header)
             event = orjson.loads(data)
-            if event.__class__ is dict and not (
-                self._count_depth and data.count(b"{") + data.count(b"[") > jsontext.MAX_DEPTH
-            ):
+            if event.__class__ is dict:
                 event_time = normalise(event, self._straight_keep)
                 if self._clock() >= self._stale:
                     self._tick()
