@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import traceback
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from types import TracebackType
 
 from ingestd.detections.returns import class_name, limited, plain
@@ -12,6 +15,7 @@ MAX_TRACEBACK = 8_000
 _TRACEBACK = BaseException.__dict__["__traceback__"]
 _CONTEXT = BaseException.__dict__["__context__"]
 _CAUSE = BaseException.__dict__["__cause__"]
+_Frame = tuple[str, int, str]
 _OURS = __file__.rpartition("/")[0] + "/"
 
 
@@ -29,7 +33,7 @@ def message(error: BaseException) -> str:
         said = limited(str(error))
     except BaseException:  # noqa: BLE001 - a rule's class may raise anything from __str__
         said = "<str failed>"
-    last = _frames(_TRACEBACK.__get__(error))[-1:]
+    last = deque(_frames(_TRACEBACK.__get__(error)), 1)
     return said + "".join(f": {file.rpartition('/')[2]}, line {line}, in {name}" for file, line, name in last)
 
 
@@ -39,8 +43,8 @@ def traceback_text(error: BaseException) -> str:
     Frames of this package are left out. Local variables are never looked at, for they hold what the event
     holds.
     """
-    frames = _frames(_TRACEBACK.__get__(error))
-    summary = traceback.StackSummary.from_list([(*frame, None) for frame in frames[:20] + frames[20:][-20:]])
+    first, last = _ends(_frames(_TRACEBACK.__get__(error)), 20)
+    summary = traceback.StackSummary.from_list([(*frame, None) for frame in (*first, *last)])
     text = "Traceback (most recent call last):\n" + "".join(summary.format()) + shown(error)
     cause = _CAUSE.__get__(error)
     if cause is not None and cause is not error:
@@ -53,8 +57,11 @@ def traceback_text(error: BaseException) -> str:
 
 def innermost_line(error: BaseException, file: str) -> int | None:
     """The last line of `file` that the exception passed through."""
-    lines = [line for name, line, _ in _frames(_TRACEBACK.__get__(error)) if name == file]
-    return lines[-1] if lines else None
+    found = None
+    for name, line, _ in _frames(_TRACEBACK.__get__(error)):
+        if name == file:
+            found = line
+    return found
 
 
 def forget(error: BaseException) -> None:
@@ -63,11 +70,15 @@ def forget(error: BaseException) -> None:
         attribute.__set__(error, None)
 
 
-def _frames(trace: TracebackType | None) -> list[tuple[str, int, str]]:
+def _frames(trace: TracebackType | None) -> Iterator[_Frame]:
     """File, line and function of each frame, the author's ones: those of this package say nothing to him."""
-    frames = []
     while trace is not None:
         code = trace.tb_frame.f_code
-        frames.append((code.co_filename, trace.tb_lineno or 0, code.co_name))
+        if not code.co_filename.startswith(_OURS):
+            yield code.co_filename, trace.tb_lineno or 0, code.co_name
         trace = trace.tb_next
-    return [frame for frame in frames if not frame[0].startswith(_OURS)]
+
+
+def _ends(frames: Iterator[_Frame], count: int) -> tuple[list[_Frame], list[_Frame]]:
+    """The first and the last so many, not keeping the others: of a recursion without a limit there are millions."""
+    return list(islice(frames, count)), list(deque(frames, count))

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection, context
+from pathlib import Path
 
 SILENCE_SECS = 120.0
 """A child that gives nothing for so long is ended: it is caught where no signal of ours reaches."""
+GROWTH_BYTES = 2 << 30
+"""Of address space, beyond what a child has from its parent: what wants more gets a MemoryError."""
 _FORK = context.ForkContext()
 
 
@@ -127,9 +131,21 @@ def _serve(pipe: connection.Connection, work: Callable[[str], bytes]) -> None:
     """In a child: answer until there is nobody to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
     os.dup2(2, 1)  # what is written past `sys.stdout` must not get among the parent's results
+    _limit_memory()
+    myself, ended = os.getpid(), os._exit
     try:
         while True:
             for name in pipe.recv():
-                pipe.send_bytes(work(name))
+                answer = work(name)
+                if os.getpid() != myself:
+                    ended(0)  # the work has forked, and this is not who was asked
+                pipe.send_bytes(answer)
     except (EOFError, OSError):
-        os._exit(0)
+        ended(0)
+
+
+def _limit_memory() -> None:
+    size = int(Path("/proc/self/statm").read_bytes().split(None, 1)[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    most = size + GROWTH_BYTES if hard == resource.RLIM_INFINITY else min(hard, size + GROWTH_BYTES)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))

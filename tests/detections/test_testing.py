@@ -275,6 +275,25 @@ def test_a_child_that_is_silent_is_replaced() -> None:
     assert sorted(answers) == [b"a", b"b gave no answer for 0.2 s", b"c", b"d"]
 
 
+def test_a_detection_that_forks(fork: Fork) -> None:
+    """Gives one answer, and the blame for what comes after it is not shifted by a second one."""
+    fork.rule("A", "import os\ndef rule(event):\n    os.fork()\n    return True\n", Tests=[case(True)])
+    fork.rule("B", "import os\ndef rule(event):\n    os._exit(3)\n", Tests=[case(True)])
+    fork.rule("C", YES, Tests=[case(True)])
+    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings(jobs=1))
+    assert [(result.id, result.passed) for result in report.results] == [("A", True), ("B", False), ("C", True)]
+    assert report.results[1].errors == ["B ended the process that ran it (exit code 3)"]
+
+
+def test_a_detection_that_takes_all_memory(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gets a MemoryError before the machine has none left."""
+    monkeypatch.setattr(forked, "GROWTH_BYTES", 64 << 20)
+    code = "def rule(event):\n    kept = []\n    while True:\n        kept.append(bytearray(1 << 20))\n"
+    fork.rule("A", code, Tests=[case(True)])
+    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings(jobs=1))
+    assert "MemoryError" in report.results[0].errors[0]
+
+
 def test_nothing_tested_is_no_success(fork: Fork) -> None:
     """A folder without tests does not pass, and what has no tests is named."""
     fork.rule("A", YES)
