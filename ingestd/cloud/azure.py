@@ -8,6 +8,7 @@ login`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -53,6 +54,8 @@ _BAD_CREDENTIALS = frozenset(
     }
 )
 _DENIED = frozenset({"AuthorizationPermissionMismatch", "AuthorizationFailure", "InsufficientAccountPermissions"})
+_ABSENT = ("unavailable", "not found on path", "not installed", "could not be found", "package to be installed")
+"""What ways of signing in say that nobody has set up here."""
 _PASSING = frozenset({"InternalError", "OperationTimedOut", "ServerTimeout"})
 
 
@@ -208,7 +211,13 @@ def token_credential(account: Account) -> Any:
     """Who we are without a shared secret."""
     from azure.identity.aio import DefaultAzureCredential
 
+    tell_in_our_words()
     return DefaultAzureCredential(**credential_options(account))
+
+
+def tell_in_our_words() -> None:
+    """Have the SDK not write paragraphs to the log when it cannot sign in: the error that follows says why."""
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)
 
 
 def credential_options(account: Account) -> dict[str, Any]:
@@ -315,7 +324,10 @@ def told(error: BaseException) -> str:
 
 def _tried(error: BaseException) -> str:
     """What came of the ways of signing in that could be tried at all."""
-    tried = [line.strip() for line in str(error).splitlines() if "Credential: " in line and "unavailable" not in line]
+    ways = [line.strip() for line in str(error).splitlines() if "Credential: " in line]
+    tried = [line for line in ways if not any(word in line for word in _ABSENT)]
+    if ways and not tried:
+        return "neither environment variables nor a workload identity, a managed identity or `az login` was found"
     return "; ".join(tried)[:600] or told(error)
 
 

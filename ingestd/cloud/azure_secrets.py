@@ -16,6 +16,10 @@ from ingestd.errors import ConfigError, Problem
 READER = "Key Vault Secrets User"
 """The role that reading a secret's value needs, on the vault or the secret."""
 _ADDRESS = re.compile(r"(https://[^/\s?#]+)/secrets/([0-9A-Za-z-]{1,127})(?:/([0-9A-Za-z]+))?/?(?:#(.+))?")
+_AUTHORITIES = {
+    ".vault.usgovcloudapi.net": "https://login.microsoftonline.us",
+    ".vault.azure.cn": "https://login.partner.microsoftonline.cn",
+}
 _ABSENT = frozenset({"SecretNotFound", "SecretDisabled"})
 
 
@@ -71,7 +75,15 @@ def _client(vault: str) -> Any:
             [Problem("Azure Key Vault needs its packages", hint="pip install 'ingestd[azure]'")]
         ) from None
 
-    return SecretClient(vault, DefaultAzureCredential(), retry_total=2, connection_timeout=5, read_timeout=10)
+    azure.tell_in_our_words()
+    credential = DefaultAzureCredential(**_where_to_sign_in(vault))
+    return SecretClient(vault, credential, retry_total=2, connection_timeout=5, read_timeout=10)
+
+
+def _where_to_sign_in(vault: str) -> dict[str, Any]:
+    """Which cloud a vault belongs to, where it is not the public one."""
+    host = vault.removeprefix("https://").rstrip("/")
+    return next(({"authority": authority} for end, authority in _AUTHORITIES.items() if host.endswith(end)), {})
 
 
 def _problem(message: str) -> ConfigError:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError
+from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundError, ServiceRequestError
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 from azure.storage.blob._shared.models import Services
 
 from ingestd.cloud import azure_secrets
-from ingestd.cloud.azure import Account, Clients, credential_options
+from ingestd.cloud.azure import Account, Clients, common_failure, credential_options
 from ingestd.config.secrets import Secret
 from ingestd.errors import ConfigError, Permanent, Retryable
 from ingestd.model import ObjectRef
@@ -156,6 +156,51 @@ def test_a_sovereign_cloud_has_its_own_sign_in(url: str, expected: str | None) -
         "workload_identity_client_id": "c",
         "workload_identity_tenant_id": "t",
     }
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ((), "neither environment variables nor"),
+        (("ManagedIdentityCredential: Identity not found",), "ManagedIdentityCredential: Identity not found"),
+    ],
+)
+def test_only_ways_of_signing_in_that_were_there_are_told(lines: tuple[str, ...], said: str) -> None:
+    """The SDK names every tool that is not installed, in a paragraph each."""
+    absent = (
+        "EnvironmentCredential: EnvironmentCredential authentication unavailable. Visit https://aka.ms/x",
+        "AzureCliCredential: Azure CLI not found on path",
+        "AzurePowerShellCredential: PowerShell is not installed",
+        "AzureDeveloperCliCredential: Azure Developer CLI could not be found. Please visit https://aka.ms/y",
+        "VisualStudioCodeCredential: VisualStudioCodeCredential requires the 'broker' package to be installed.",
+    )
+    story = "\n\t".join(("DefaultAzureCredential failed.\nAttempted credentials:", *absent, *lines))
+    error = common_failure(ClientAuthenticationError(story), "queue logs")
+    assert str(error).startswith(f"queue logs: there are no Azure credentials: {said}")
+    assert "aka.ms" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("vault", "authority"),
+    [
+        ("https://a.vault.azure.net", None),
+        ("https://a.vault.usgovcloudapi.net", "https://login.microsoftonline.us"),
+        ("https://a.vault.azure.cn/", "https://login.partner.microsoftonline.cn"),
+    ],
+)
+def test_the_address_of_a_vault_tells_its_cloud(
+    vault: str, authority: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each cloud signs in at a place of its own."""
+    asked: list[str | None] = []
+
+    def credential(**options: str) -> StubToken:
+        asked.append(options.get("authority"))
+        return StubToken()
+
+    monkeypatch.setattr("azure.identity.DefaultAzureCredential", credential)
+    azure_secrets._client.__wrapped__(vault)
+    assert asked == [authority]
 
 
 @pytest.mark.parametrize(
