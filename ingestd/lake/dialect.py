@@ -24,6 +24,7 @@ _MACRO = re.compile(r"(?i)\b(p_occurs_\w+)\s*\(([^()]*)\)")
 _BARE_DURATION = re.compile(r"(?i)(?<![\w.'])(\d+)\s*([a-z]+)(?![\w'])")
 _DURATION = re.compile(r"(?i)\s*(\d+)\s*(s|seconds?|m|minutes?|h|hours?|d|days?|w|weeks?)?\s*")
 _UNIT_SECS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_KEPT = "kept as JSON"
 _LOGS = "panther_logs"
 _MATCHES = frozenset({"panther_rule_matches", "panther_signals", "panther_cloudsecurity_matches"})
 _ERRORS = "panther_rule_errors"
@@ -53,6 +54,8 @@ def translate(sql: str, log_types: Mapping[str, str], now: float) -> Translated:
             raise refused("one SELECT is expected")
         tree: exp.Expr = statements[0]
         tables = _name_tables(tree, log_types)
+        for explode in list(tree.find_all(exp.Explode)):
+            flatten(explode)
         tree = tree.transform(_Rewriter(now), copy=False)
         return Translated(sql=tree.sql(dialect="duckdb"), tables=tuple(sorted(tables)))
     except (SqlglotError, RecursionError) as error:
@@ -124,6 +127,45 @@ def _table_in_lake(table: exp.Table, log_types: Mapping[str, str]) -> str:
     raise refused(f"it reads {shown}: the lake has no such table")
 
 
+_ELEMENTS = """
+    SELECT each.element ->> '$' AS value, each.number - 1 AS index
+    FROM (
+        SELECT unnest(held.elements) AS element, generate_subscripts(held.elements, 1) AS number
+        FROM (
+            SELECT CASE WHEN json_type(given.text) = 'ARRAY' THEN from_json(given.text, '["JSON"]') END AS elements
+            FROM (SELECT TRY_CAST(to_json(flattened) ->> '$' AS JSON) AS text) AS given
+        ) AS held
+    ) AS each
+"""
+"""Of an array, typed or JSON: each as text or as JSON's text, and where it stood."""
+
+
+def flatten(explode: exp.Explode) -> None:
+    """`LATERAL FLATTEN(input => array) AS f` and `TABLE(FLATTEN(array)) AS f`, in their place."""
+    place = explode.parent
+    if not isinstance(place, exp.Lateral | exp.TableFromRows):
+        return
+    arguments = [explode.this, *explode.expressions]
+    named = {one.this.name.lower(): one.expression for one in arguments if isinstance(one, exp.Kwarg)}
+    array = named.get("input", explode.this)
+    if isinstance(array, exp.JSONExtract):
+        array.meta[_KEPT] = True
+    elements = sqlglot.parse_one(_ELEMENTS, read="duckdb")
+    for column in list(elements.find_all(exp.Column)):
+        if column.name == "flattened":
+            column.replace(array.copy())
+    for extract in elements.find_all(exp.JSONExtract, exp.JSONExtractScalar):
+        extract.meta[_KEPT] = True
+    alias = exp.TableAlias(this=exp.to_identifier(place.alias or "flattened"))
+    lateral = exp.Lateral(this=exp.Subquery(this=elements), alias=alias)
+    join = place.parent
+    place.replace(lateral)
+    if isinstance(join, exp.Join) and isinstance(named.get("outer"), exp.Boolean) and named["outer"].this:
+        join.set("kind", None)
+        join.set("side", "LEFT")
+        join.set("on", exp.true())
+
+
 class _Rewriter:
     """Turns one node of Snowflake's tree into what DuckDB understands."""
 
@@ -148,7 +190,11 @@ class _Rewriter:
             return inner
         if isinstance(node, exp.ArrayContains | exp.ArraySize) and isinstance(node.this, exp.JSONExtract):
             node.set("this", exp.cast(node.this, "VARCHAR[]", dialect="duckdb"))
-        if isinstance(node, exp.JSONExtract) and not isinstance(node.parent, exp.JSONExtract):
+        if (
+            isinstance(node, exp.JSONExtract)
+            and not node.meta.get(_KEPT)
+            and type(node.parent) is not exp.JSONExtract
+        ):
             return exp.JSONExtractScalar(this=node.this, expression=node.expression, variant_extract=True)
         return node
 

@@ -68,6 +68,25 @@ async def test_the_warehouses_sql_finds_what_is_in_the_lake(lake: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("source", "values"),
+    [
+        ("LATERAL FLATTEN(input => requestParameters:keys) f", ["a", "b"]),
+        ("TABLE(FLATTEN(requestParameters:keys)) AS f", ["a", "b"]),
+        ("LATERAL FLATTEN(p_any_ip_addresses) f", ["192.0.2.1"]),
+        ("LATERAL FLATTEN(input => requestParameters:absent) f", []),
+        ("LATERAL FLATTEN(input => requestParameters:absent, outer => true) f", [None]),
+        ("LATERAL FLATTEN(input => errorCode) f", []),
+    ],
+)
+async def test_arrays_are_flattened(lake: Path, source: str, values: list[str | None]) -> None:
+    """Of JSON or typed, in every way to write it; what is none has no elements."""
+    found = await rows(
+        lake, f"select f.value v from aws_cloudtrail, {source} where p_occurs_since('1 hour') order by v"
+    )
+    assert [row["result"]["v"] for row in found] == values
+
+
 async def test_rows_have_objects_as_events_have_them(lake: Path) -> None:
     """Columns of JSON are values, not text; columns that no file has are null."""
     [row] = await rows(lake, "select * from panther_logs.aws_cloudtrail where p_occurs_since(1h)")
