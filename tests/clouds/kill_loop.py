@@ -1,6 +1,6 @@
 """Daemons that share a queue and a state are killed with SIGKILL while objects arrive, each told of twice.
 
-`python -m tests.clouds.kill_loop aws|azure` runs it with any figures, against a server of its own.
+`python -m tests.clouds.kill_loop aws|azure|google` runs it with any figures, against a server of its own.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ingestd.sources.gcp_pubsub import LEAST_LEASE_SECS
 from tests.aws.servers import CREDENTIALS
 from tests.aws.servers import running as running_aws
 from tests.azure.servers import running as running_azure
-from tests.clouds.places import InAws, InAzure, Place
+from tests.clouds.places import InAws, InAzure, InGoogle, Place
+from tests.gcp import pubsub, storage
+from tests.gcp.servers import Gcp
 from tests.proofs import checker, world
 from tests.proofs.kill_loop import cpu_ticks
 from tests.proofs.site import descendants
@@ -162,15 +165,18 @@ def _place(cloud: str, folder: Path, lease_secs: int) -> Iterator[Place]:
     if cloud == "aws":
         with running_aws("ministack", folder) as aws:
             yield InAws(aws, lease_secs)
-    else:
+    elif cloud == "azure":
         with running_azure(folder) as azure:
             yield InAzure(azure, lease_secs, folder)
+    else:
+        with pubsub.running() as messages, storage.running() as objects:
+            yield InGoogle(Gcp(messages, objects), max(lease_secs, LEAST_LEASE_SECS))
 
 
 def main() -> int:
     """Run with the figures of the command line; print what was done and the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cloud", choices=["aws", "azure"])
+    parser.add_argument("cloud", choices=["aws", "azure", "google"])
     for name, default in Figures().__dict__.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     options = vars(parser.parse_args())
