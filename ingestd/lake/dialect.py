@@ -25,6 +25,15 @@ _BARE_DURATION = re.compile(r"(?i)(?<![\w.'])(\d+)\s*([a-z]+)(?![\w'])")
 _DURATION = re.compile(r"(?i)\s*(\d+)\s*(s|seconds?|m|minutes?|h|hours?|d|days?|w|weeks?)?\s*")
 _UNIT_SECS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _KEPT = "kept as JSON"
+_OF_ARRAYS = (
+    exp.ArrayContains,
+    exp.ArraySize,
+    exp.ArrayIntersect,
+    exp.ArrayOverlaps,
+    exp.ArrayConcat,
+    exp.ArrayToString,
+)
+"""What takes lists: a path into JSON is made one for it."""
 _LOGS = "panther_logs"
 _MATCHES = frozenset({"panther_rule_matches", "panther_signals", "panther_cloudsecurity_matches"})
 _ERRORS = "panther_rule_errors"
@@ -188,8 +197,10 @@ class _Rewriter:
         if isinstance(node, exp.Cast) and node.to.this == exp.DataType.Type.VARIANT:
             inner: exp.Expr = node.this
             return inner
-        if isinstance(node, exp.ArrayContains | exp.ArraySize) and isinstance(node.this, exp.JSONExtract):
-            node.set("this", exp.cast(node.this, "VARCHAR[]", dialect="duckdb"))
+        if isinstance(node, _OF_ARRAYS):
+            for argument in list(node.iter_expressions()):
+                if isinstance(argument, exp.JSONExtract):
+                    argument.replace(exp.cast(argument.copy(), "VARCHAR[]", dialect="duckdb"))
         if (
             isinstance(node, exp.JSONExtract)
             and not node.meta.get(_KEPT)

@@ -61,7 +61,9 @@ async def test_the_warehouses_sql_finds_what_is_in_the_lake(lake: Path) -> None:
         SELECT userIdentity:arn AS who, requestParameters:bucketName::string AS bucket,
           requestParameters:size::int AS n, p_event_time FROM panther_logs.public.aws_cloudtrail
         WHERE p_occurs_since('1 hour') AND array_contains('192.0.2.1'::variant, p_any_ip_addresses)
-          AND array_size(requestParameters:keys) = 2 AND userIdentity:type = 'IAMUser' AND errorCode IS NULL
+          AND array_size(requestParameters:keys) = 2 AND arrays_overlap(requestParameters:keys, ['b', 'c'])
+          AND array_intersection(requestParameters:keys, array_construct('a')) != []
+          AND userIdentity:type = 'IAMUser' AND errorCode IS NULL
     """
     assert await rows(lake, sql) == [
         {"result": {"who": "arn:ana", "bucket": "b1", "n": 7, "p_event_time": "2023-11-14 22:12:20.000000000"}}
