@@ -72,7 +72,7 @@ class Config(SourceConfig, AwsConfig):
     requester_pays: bool = False
     """Whether we pay for reading from buckets that ask their readers to."""
     reader: Literal["fast", "sdk"] = "fast"
-    """How messages are received and objects read. `fast` costs a fifth of what `sdk` does where objects are small: by
+    """How messages are received and objects read. `fast` costs less than half of `sdk` where objects are small: by
     obstore, and without the SDK's machinery, which is left what is not usual."""
 
     verify_digests: bool = False
