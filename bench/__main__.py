@@ -10,13 +10,13 @@ import argparse
 import gc
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as in a child; read when pyarrow is imported
 
 import msgspec
 import uvloop
@@ -26,6 +26,8 @@ from bench.generate import RECORDS_PER_OBJECT, gzip_object, plain_object
 from bench.rules import write_rules
 from ingestd.lake.arrow import arrow_schema
 from ingestd.schemas.registry import Registry
+from ingestd.workers.generation import heap
+from ingestd.workers.settings import PoolSettings
 
 
 class Stage(msgspec.Struct):
@@ -50,12 +52,26 @@ def main() -> None:
     parser.add_argument("--no-pool", action="store_true", help="leave out the parent's cost with 1, 2 and 4 children")
     options = parser.parse_args()
     objects = [gzip_object(seed) for seed in range(options.objects)]
-    plain = sum(len(plain_object(seed)) for seed in range(options.objects)) / len(objects)
+    if os.environ.items() >= heap(PoolSettings().memory_bytes).items():
+        _measure_child(objects, options.rounds)
+        return
+    environ = {**os.environ, **heap(PoolSettings().memory_bytes)}  # what the C library reads when a process starts
+    subprocess.run([sys.executable, "-m", "bench", *sys.argv[1:]], env=environ, check=True)
+    if not options.no_pool:
+        with tempfile.TemporaryDirectory() as folder:
+            rules = Path(folder) / "rules"
+            write_rules(rules)
+            uvloop.run(parent.measure(rules, objects))
+
+
+def _measure_child(objects: list[bytes], rounds: int) -> None:
+    """What a child does, in the environment of one, and what the parent does with its results."""
+    plain = sum(len(plain_object(seed)) for seed in range(len(objects))) / len(objects)
     packed = sum(map(len, objects)) / len(objects)
     print(
         f"{len(objects)} gzip objects of {RECORDS_PER_OBJECT:,} CloudTrail-like events,"
         f" {plain / RECORDS_PER_OBJECT:,.0f} bytes each, packed {plain / packed:.1f}:1; 100 rules;"
-        f" median of {options.rounds} rounds, CPU time of one core\n"
+        f" median of {rounds} rounds, CPU time of one core\n"
     )
     with tempfile.TemporaryDirectory() as folder:
         rules = Path(folder) / "rules"
@@ -67,12 +83,10 @@ def main() -> None:
         for stage in stages:
             stage.real_secs.clear()
             stage.naive_secs.clear()
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             _round_all(stages, objects)
         _print_stages(stages, plain)
-        _print_shares(rules, objects, options.rounds)
-        if not options.no_pool:
-            uvloop.run(parent.measure(rules, objects))
+        _print_shares(rules, objects, rounds)
 
 
 def _stages(rules: Path, names: list[str]) -> list[Stage]:
