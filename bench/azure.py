@@ -1,22 +1,28 @@
 """`python -m bench.azure`: blobs by their notices, the daemon beside the straightforward loop.
 
 Both in one run on this machine, against Azurite over loopback, which is slower than either: what counts is "per
-core", blobs by CPU second of everything that the client runs. Starting the daemon is measured by itself and left out;
-it also normalises, keeps a ledger and writes a lake.
+core", blobs by CPU second of everything that the client runs. The daemon also normalises, keeps a ledger and writes a
+lake. Starting either is measured by itself and left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from bench.aws import server_limit
 from bench.aws_server import big_object, small_object
-from bench.figures import Figures, children_cpu, print_figures, print_header, print_load
-from tests.azure.servers import Azure, running
+from bench.figures import Figures, children_cpu, print_figures, print_header, print_limit, print_load
+from tests.azure.servers import NAME, Azure, running
+
+Run = Callable[[Azure, str], Figures]
+"""Empties a queue."""
 
 CONFIG = """
 sources:
@@ -72,21 +78,25 @@ def main() -> None:
     options = parser.parse_args()
     print_load()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as azure:
-        starting = daemon(azure, azure.queue())
+        runs: tuple[Run, ...] = (loop, daemon)
+        starting = {run: run(azure, azure.queue()) for run in runs}
         for count, data in ((options.small, small_object(0)), (options.big, big_object())):
             if count:
                 _measure(azure, count, data, starting)
 
 
-def _measure(azure: Azure, count: int, data: bytes, starting: Figures) -> None:
+def _measure(azure: Azure, count: int, data: bytes, starting: dict[Run, Figures]) -> None:
     container = azure.container()
     etags = [azure.put(container, f"{number}.json.gz", data) for number in range(count)]
     print_header("blobs", count, len(data))
-    plain = loop(azure, filled(azure, container, etags))
-    print_figures("receive, read, json.loads", plain, count, len(data))
-    taken = daemon(azure, filled(azure, container, etags))
-    net = Figures(seconds=max(0.1, taken.seconds - starting.seconds), cpu=taken.cpu - starting.cpu)
-    print_figures("daemon", net, count, len(data))
+    azure.blobs.get_container_client(container).set_container_access_policy({}, public_access="blob")
+    paths = [f"/{NAME}/{container}/{number}.json.gz" for number in range(count)]
+    print_limit(asyncio.run(server_limit(azure.blob_url.removesuffix(f"/{NAME}"), paths)), len(data))
+    names: dict[str, Run] = {"receive, read, json.loads": loop, "daemon": daemon}
+    for name, run in names.items():
+        taken = run(azure, filled(azure, container, etags))
+        seconds = max(0.1, taken.seconds - starting[run].seconds)
+        print_figures(name, Figures(seconds=seconds, cpu=taken.cpu - starting[run].cpu), count, len(data))
 
 
 if __name__ == "__main__":
