@@ -43,7 +43,7 @@ def command(
     from ingestd.detections import testing
     from ingestd.detections.testcase import run_test
 
-    detections = _load(path or [Path()], rule)
+    detections = _load(public.existing(path or [Path()], "--path"), rule)
     detection = detections.detections[rule]
     index = _index([str(item.get("Name")) for item in detection.tests], test, rule)
     if detection.kind == "correlation_rule":
@@ -150,7 +150,7 @@ def _print(result: TestResult) -> None:
 
     for function in result.functions:
         said = f"raised {function.error}" if function.error else f"gave {function.output!r}"
-        print(f"{function.name}() {said}")
-    print(f"{'pass' if result.passed else 'FAIL'}  {result.name}  {result.file}:{line_of(result)}")
+        print(output.plain(f"{function.name}() {said}"))
+    print(output.plain(f"{'pass' if result.passed else 'FAIL'}  {result.name}  {result.file}:{line_of(result)}"))
     for error in result.errors:
-        print(f"      {error}")
+        print(output.plain(f"      {error}"))

@@ -24,6 +24,7 @@ from ingestd.cli import (
     healthcheck,
     infer_schema,
     init,
+    output,
     packs,
     parse,
     print_config,
@@ -82,7 +83,7 @@ def main() -> None:
         app()
     except ConfigError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            print(output.plain(problem), file=sys.stderr)
         _leave(EXIT_CONFIG)
     except Retryable as error:
         print(f"ingestd: {error}", file=sys.stderr)

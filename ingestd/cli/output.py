@@ -96,6 +96,11 @@ def _cell(value: Any) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text[:2_000])
 
 
-def note(text: str) -> None:
+def note(text: object) -> None:
     """A line for people, on stderr."""
-    print(text, file=sys.stderr)
+    print(plain(text), file=sys.stderr)
+
+
+def plain(text: object) -> str:
+    """Without control characters other than line ends: what files and events say must not steer a terminal."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in str(text))

@@ -82,7 +82,7 @@ def check(path: Paths = None, as_json: Json = False) -> None:
         raise typer.Exit(EXIT_FAILED)
     if not as_json:
         for problem in unknown:
-            print(problem)
+            print(output.plain(problem))
     if findings or as_json:
         output.print_rows(["pack", "item", "what", "why"], findings, as_json=as_json, whole=["pack", "item"])
     missing = len(unknown) + sum(finding.what == "missing" for finding in findings)
@@ -96,7 +96,7 @@ def _load(path: list[Path] | None) -> DetectionSet:
     from ingestd.detections.load import DetectionSet
     from ingestd.detections.options import Options
 
-    paths = tuple(str(one) for one in path or [Path()])
+    paths = tuple(str(one) for one in public.existing(path or [Path()], "--path"))
     with redirect_stdout(sys.stderr):  # a rule may print while it is imported, and our stdout is for results
         loaded = DetectionSet.examine(Options(paths=paths, include_disabled=True, keep_tests=True))
     others = sum(not problem.path.startswith("PackDefinition") for problem in loaded.problems)

@@ -12,7 +12,7 @@ from ingestd.cli import output
 
 SETTINGS = Path(".panther_settings.yml")
 _RENAMED = {"_filter": "filter"}
-_OF_OTHER_COMMANDS = frozenset({"api_token", "api_host", "out", "aws_profile", "debug", "batch", "kms_key"})
+_OF_OTHER_COMMANDS = frozenset({"out", "aws_profile", "debug", "batch", "kms_key"})
 
 
 class Command(TyperCommand):
@@ -52,6 +52,14 @@ def _read(file: Path) -> dict[str, Any]:
     if content is not None and not isinstance(content, dict):
         raise ConfigError([Problem("must be a mapping of options", file=str(file), line=1)])
     return {str(key): value for key, value in (content or {}).items()}
+
+
+def existing(paths: list[Path], hint: str) -> list[Path]:
+    """The paths, as long as each is there: a mistyped one is no empty folder."""
+    for one in paths:
+        if not one.exists():
+            raise typer.BadParameter(f"there is no file or folder {str(one)!r}", param_hint=hint)
+    return paths
 
 
 def option(flag: str, text: str, *, ours: bool = False, **more: Any) -> Any:

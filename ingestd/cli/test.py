@@ -12,7 +12,7 @@ import typer
 
 from ingestd.cli import output
 from ingestd.cli.options import Json
-from ingestd.cli.public import option
+from ingestd.cli.public import existing, option
 
 if TYPE_CHECKING:
     from ingestd.detections.coverage import Coverage, FileCoverage
@@ -74,6 +74,8 @@ def command(
     workers: Annotated[int | None, option("--workers", _WITHOUT_EFFECT, hidden=True)] = None,
     ignore_table_names: Annotated[bool, option("--ignore-table-names", _WITHOUT_EFFECT, hidden=True)] = False,
     valid_table_names: Annotated[Texts, option("--valid-table-names", _WITHOUT_EFFECT, hidden=True)] = None,
+    api_token: Annotated[str, option("--api-token", _WITHOUT_EFFECT, hidden=True)] = "",
+    api_host: Annotated[str, option("--api-host", _WITHOUT_EFFECT, hidden=True)] = "",
 ) -> None:
     """Run the tests that detections carry.
 
@@ -118,11 +120,7 @@ def _chosen(context: typer.Context, paths: list[Path], path: list[Path]) -> list
     source = context.get_parameter_source("path")
     if paths and source is not None and source.name == "COMMANDLINE":
         raise typer.BadParameter("name paths as arguments or by --path, not both ways", param_hint="--path")
-    chosen = paths or path or [Path()]
-    for one in chosen:
-        if not one.exists():
-            raise typer.BadParameter(f"there is no file or folder {str(one)!r}", param_hint="PATHS")
-    return chosen
+    return existing(paths or path or [Path()], "PATHS")
 
 
 def _verify(detections: DetectionSet, mutations: int, jobs: int) -> Verification:

@@ -51,7 +51,7 @@ def _print_detection(name: str, results: list[TestResult], report: Report, *, fa
         if not (result.passed and failures_only):
             _print_result(result)
     if name in report.failed and all(result.passed for result in results):
-        print(f"  {_coloured('FAIL', _RED)}  {'; '.join(report.failed[name])}")
+        print(f"  {_coloured('FAIL', _RED)}  {_line('; '.join(report.failed[name]))}")
 
 
 def _print_result(result: TestResult) -> None:
@@ -88,9 +88,12 @@ def print_summary(report: Report) -> None:
     """Counts, for people."""
     problems = len(report.invalid)
     failed = sum(not result.passed for result in report.results)
+    by_tests = {result.id for result in report.results if not result.passed}
+    too_few = len(report.failed.keys() - by_tests)
     kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in report.kinds.items())
     output.note(
         f"{len(report.results)} tests{f' ({kinds})' if kinds else ''}, {failed} failed; "
+        + (f"{too_few} detections with too few tests; " if too_few else "")
         + (f"{len(report.skipped)} detections skipped; " if report.skipped else "")
         + f"{len(report.untested)} detections without a test; "
         + (f"{problems} problem{'s' if problems > 1 else ''} in the files; " if problems else "")

@@ -86,7 +86,7 @@ def _print(problems: list[Problem], warnings: list[Problem]) -> None:
     for warning in warnings:
         output.note(f"warning: {warning}")
     for problem in problems:
-        print(problem)
+        print(output.plain(problem))
     if problems:
         output.note(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
 

@@ -101,7 +101,10 @@ def run_all(detections: DetectionSet, settings: Settings, coverage: Coverage | N
     for name in sorted(testable):
         reason = _too_few(detections.detections[name], settings.minimum)
         if reason:
-            failed.setdefault(name, []).append(reason)
+            detection = detections.detections[name]
+            file = detection.tests_file or detection.file
+            line = yaml12.line_of(Path(file).read_bytes(), ("Tests",))
+            failed.setdefault(name, []).append(f"{file}:{line}: {reason}")
     tested = {result.id for result in results}
     return Report(
         results=results,
@@ -227,7 +230,7 @@ def _lines(file: str) -> list[int]:
 
 def _too_few(detection: Detection, minimum: int) -> str:
     if len(detection.tests) < minimum:
-        return f"has {len(detection.tests)} tests, {minimum} are wanted"
+        return f"has {len(detection.tests) or 'no'} test{'s' * (len(detection.tests) != 1)}, {minimum} are wanted"
     expectations = {test.get("ExpectedResult") for test in detection.tests}
     if minimum > 1 and len(expectations) < 2:
         return "needs a test that expects true and one that expects false"

@@ -142,7 +142,8 @@ def test_a_minimum_of_tests_is_named(fork: Fork) -> None:
     fork.rule("A", YES, Tests=[case("first", True)])
     result = run(fork, "--minimum-tests", "2")
     assert result.exit_code == 1
-    assert "A\n  pass  first\n  FAIL  has 1 tests, 2 are wanted\n" in result.stdout
+    assert f"A\n  pass  first\n  FAIL  {fork.root}/rules/A.yml:8: has 1 test, 2 are wanted\n" in result.stdout
+    assert "0 failed; 1 detections with too few tests; " in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_the_settings_file(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke()
     assert result.exit_code == 1
     assert shown(result) == ["B"]
-    assert "has 1 tests, 2 are wanted" in result.stdout
+    assert "has 1 test, 2 are wanted" in result.stdout
     assert "'minimum_test' is no option of `ingestd test`" in result.stderr
     assert "api_token" not in result.stderr
     assert shown(invoke("--filter", "Severity=High", "--minimum-tests", "0")) == ["A"]
@@ -241,8 +242,9 @@ def test_options_that_have_nothing_to_do_here(fork: Fork) -> None:
     """Are accepted, so that a pipeline need not change."""
     fork.rule("A", YES, Tests=[case("t", True)])
     result = run(
-        fork, "--workers", "9", "--ignore-table-names", "--valid-table-names", "a", "--valid-table-names", "b"
-    )
+        fork, "--workers", "9", "--ignore-table-names", "--valid-table-names", "a", "--valid-table-names", "b",
+        "--api-token", "t", "--api-host", "h",
+    )  # fmt: skip
     assert result.exit_code == 0
 
 

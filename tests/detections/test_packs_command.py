@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,3 +92,11 @@ def test_a_folder_without_packs(fork: Fork) -> None:
     """Exit code 1: nothing was checked."""
     fork.rule("A", YES)
     assert packs(fork, "check").exit_code == 1
+
+
+@pytest.mark.parametrize("command", [["list"], ["check"], ["show", "P"]])
+def test_a_folder_that_does_not_exist(tmp_path: Path, command: list[str]) -> None:
+    """Exit code 2: a mistyped path is no folder without packs."""
+    result = CliRunner().invoke(app, ["packs", *command, "--path", str(tmp_path / "gone")])
+    assert result.exit_code == 2
+    assert "there is no file or folder" in result.stderr

@@ -309,8 +309,8 @@ def test_a_minimum_of_tests(fork: Fork) -> None:
     loaded = testing.load_for_tests((str(fork.root),))
     assert testing.run_all(loaded, testing.Settings(minimum=1)).passed
     assert testing.run_all(loaded, testing.Settings(minimum=2)).failed == {
-        "One": ["has 1 tests, 2 are wanted"],
-        "Two": ["needs a test that expects true and one that expects false"],
+        "One": [f"{fork.root}/rules/One.yml:8: has 1 test, 2 are wanted"],
+        "Two": [f"{fork.root}/rules/Two.yml:8: needs a test that expects true and one that expects false"],
     }
 
 

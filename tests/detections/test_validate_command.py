@@ -121,3 +121,12 @@ def test_json(fork: Fork) -> None:
     assert answer["ok"] is False
     assert answer["problems"][0]["path"] == "Severity"
     assert answer["warnings"][0]["line"] == 5
+
+
+def test_what_files_say_does_not_steer_a_terminal(fork: Fork) -> None:
+    """Control characters are left out of what is printed."""
+    fork.write("rules/odd.yml", 'AnalysisType: rule\nRuleID: "A\\e[2J"\n"\\e]0;owned\\a": 1\n')
+    code, problems, _ = validate(fork)
+    assert code == 1
+    assert any("0;owned" in line for line in problems)
+    assert all(line.isprintable() for line in problems)
