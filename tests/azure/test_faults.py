@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
 import random
-import signal
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -32,23 +29,20 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
-def fill(azure: Azure, queue: str, objects: int = OBJECTS, *, per_message: int = 1) -> Counter[str]:
-    """Blobs in a container, each told of twice, perhaps several by one message; their event ids."""
+def fill(azure: Azure, queue: str, objects: int = OBJECTS) -> Counter[str]:
+    """Blobs in a container, each told of twice; their event ids."""
     container = azure.container()
     store = AzureStore(
         container, account_name=NAME, account_key=KEY, endpoint=azure.blob_url, client_options={"allow_http": True}
     )
     wanted: Counter[str] = Counter()
-    events = []
     for number in range(objects):
         ids = [f"{number}-{index}" for index in range(RECORDS)]
         wanted.update(ids)
         data = gzip.compress(json.dumps({"Records": [record(event_id) for event_id in ids]}).encode(), 1)
         etag = store.put(f"{number}.json.gz", data)["e_tag"]
-        events.append(event(container, f"{number}.json.gz", eTag=etag))
-    for start in range(0, objects, per_message):
         for _ in range(2):
-            azure.send(queue, in_base64(json.dumps(events[start : start + per_message])))
+            azure.send(queue, in_base64(json.dumps(event(container, f"{number}.json.gz", eTag=etag))))
     return wanted
 
 
@@ -147,51 +141,3 @@ def test_a_message_that_never_ends_well_is_set_aside(azure: Azure, tmp_path: Pat
     assert json.loads(letter)["ingestd_reason"] == "received_too_often"
     assert site.rejects() == Counter(["received_too_often"])
     assert site.events() == Counter()
-
-
-def until_started(site: Site, starts: int) -> None:
-    """Return when that many daemons have come to work."""
-    deadline = time.monotonic() + 300
-    while site.starts() < starts:
-        assert time.monotonic() < deadline, site.log_tail()
-        time.sleep(0.05)  # nobody tells
-
-
-@pytest.mark.parametrize(
-    ("objects", "kills", "per_message"),
-    [pytest.param(10_000, 100, 5, marks=pytest.mark.slow), (60, 4, 1)],
-    ids=["10,000 blobs, 100 kills", "60 blobs, 4 kills"],
-)
-def test_daemons_on_one_state_are_killed_at_random(
-    azure: Azure, tmp_path: Path, objects: int, kills: int, per_message: int
-) -> None:
-    """Two daemons share queue, lake and state; now this one dies, now that one: every record once, nothing left."""
-    queue, poison = azure.queue(), azure.queue()
-    wanted = fill(azure, queue, objects, per_message=per_message)
-    site = Site(tmp_path / "site", azure, queue, poison, lease_secs=10)
-    dice = random.Random(11)
-    daemons = [site.start(), site.start()]
-    killed = 0
-    try:
-        while killed < kills:
-            until_started(site, 2 + killed)
-            time.sleep(dice.uniform(0.0, 2.0))  # that is how long a daemon works before it dies
-            at = dice.randrange(2)
-            os.kill(daemons[at].pid, signal.SIGKILL)
-            assert daemons[at].wait() == -9, site.log_tail()
-            killed += 1
-            daemons[at] = site.start()
-        until_started(site, 2 + killed)
-        deadline = time.monotonic() + 60 + objects / 10
-        while azure.left(queue) and time.monotonic() < deadline:
-            time.sleep(0.5)  # nobody tells when a queue is empty
-    finally:
-        for daemon in daemons:
-            daemon.terminate()
-        codes = [daemon.wait(120) for daemon in daemons]
-    print(f"{killed} kills, {objects} blobs, {sum(wanted.values())} records")
-    assert codes == [0, 0], site.log_tail()
-    assert azure.left(queue) == 0
-    assert site.events() == wanted
-    assert site.rejects() == Counter()
-    assert azure.left(poison) == 0

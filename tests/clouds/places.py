@@ -94,6 +94,7 @@ class InAzure:
     def __post_init__(self) -> None:
         self._container, self._queue, self._poison = self.azure.container(), self.azure.queue(), self.azure.queue()
         self._messages = self.azure.queues.get_queue_client(self._queue)
+        self._before: list[dict[str, Any]] = []
         self._blobs = AzureStore(
             self._container,
             account_name=NAME,
@@ -112,12 +113,13 @@ class InAzure:
         }
 
     def put(self, name: str, data: bytes, *, times: int = 1) -> None:
-        """See `Place`."""
+        """See `Place`: every message but the first names the blob before it as well."""
         etag = self._blobs.put(name, data)["e_tag"]
         url = f"{self.azure.blob_url}/{self._container}/{name}"
-        text = in_base64(json.dumps(event(self._container, name, url=url, eTag=etag)))
-        for _ in range(times):
-            self._messages.send_message(text)
+        found = event(self._container, name, url=url, eTag=etag)
+        for number in range(times):
+            self._messages.send_message(in_base64(json.dumps([*self._before, found] if number else found)))
+        self._before = [found]
 
     def left(self) -> int:
         """See `Place`."""
