@@ -15,6 +15,7 @@ LIST, VIEWER = "monitoring.timeSeries.list", "Monitoring Viewer"
 METRIC = "pubsub.googleapis.com/subscription/num_undelivered_messages"
 SAMPLED_SECS = 60.0
 """How often the service counts: it is asked no more often."""
+ANSWER_SECS = 10.0
 LOOKED_BACK = timedelta(minutes=10)
 """Counts come up to four minutes late."""
 
@@ -40,6 +41,8 @@ class Backlog:
         return self._count
 
     async def _ask(self) -> bytes:
+        from aiohttp import ClientTimeout
+
         now = datetime.fromtimestamp(self._clock(), UTC)
         query = {
             "filter": f'metric.type="{METRIC}" AND resource.labels.subscription_id="{self._name}"',
@@ -50,8 +53,9 @@ class Backlog:
         try:
             headers = await self._clients.headers(self._endpoint)
             session = await self._clients.session()
+            patience = ClientTimeout(total=ANSWER_SECS)
             async with session.get(
-                url, params=query, headers=headers, allow_redirects=False, proxy=self._proxy
+                url, params=query, headers=headers, allow_redirects=False, proxy=self._proxy, timeout=patience
             ) as answer:
                 body: bytes = await answer.read()
         except IngestdError:
