@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install compiler deploy-tools quickstart test lint format bench bench-aws bench-azure bench-gcp proofs matrix lock clean
+.PHONY: help install compiler deploy-tools cloud-servers quickstart test lint format bench bench-aws bench-azure bench-gcp proofs matrix lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -24,7 +24,11 @@ compiler: # some tests preload a file layer written in C
 quickstart: install ## from nothing to a first alert, on a folder you can drop files into
 	@$(BIN)/python scripts/quickstart
 
-test: install compiler deploy-tools ## every test that CI runs
+cloud-servers: install # before the tests: what they wait for is that a server starts, not that it is fetched
+	@scripts/ministack install
+	@scripts/azurite install
+
+test: install compiler deploy-tools cloud-servers ## every test that CI runs
 	@$(BIN)/pytest -q -n 2 -m "not slow"
 
 lint: install ## ruff, mypy --strict, import-linter, yamllint: all of them, whatever one finds
@@ -37,23 +41,23 @@ format: install ## let ruff rewrite the layout
 bench: install ## events and MB per second and core, beside a naive baseline in the same run
 	@$(BIN)/python -m bench
 
-bench-aws: install ## small and big objects from S3 by their notices: per core, beside the plain loop and the server's limit
+bench-aws: install cloud-servers ## small and big objects from S3 by their notices: per core, beside the plain loop and the server's limit
 	@$(BIN)/python -m bench.aws
 
-bench-azure: install ## the same for blobs in Azure, beside the plain loop
+bench-azure: install cloud-servers ## the same for blobs in Azure, beside the plain loop
 	@$(BIN)/python -m bench.azure
 
-bench-gcp: install ## the same for Google Cloud, and messages that are events, beside Google's clients
+bench-gcp: install cloud-servers ## the same for Google Cloud, and messages that are events, beside Google's clients
 	@$(BIN)/python -m bench.gcp
 
-proofs: install compiler deploy-tools ## the slow proofs: kill loops, misbehaving rules, hostile files, with full figures
+proofs: install compiler deploy-tools cloud-servers ## the slow proofs: kill loops, misbehaving rules, hostile files, with full figures
 	@$(BIN)/pytest -q -m slow
 
 .PHONY: proof-clouds
-proof-clouds: install ## all clouds and a folder in one daemon, full for ten minutes: leases, the event loop, memory
+proof-clouds: install cloud-servers ## all clouds and a folder in one daemon, full for ten minutes: leases, the event loop, memory
 	@$(BIN)/python -m tests.clouds.together
 
-matrix: install ## every form of the clouds' notices under every condition, against local servers, as tables
+matrix: install cloud-servers ## every form of the clouds' notices under every condition, against local servers, as tables
 	@$(BIN)/python -m tests.aws.matrix
 	@$(BIN)/pytest -q -s tests/azure/test_matrix.py
 	@$(BIN)/python -m tests.gcp.matrix

@@ -154,7 +154,7 @@ OPERATIONS = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(OPERATIONS, max_size=12))
 async def test_it_answers_like_the_store_in_memory(operations: list[Request]) -> None:
     """Any sequence of operations is answered as the plain store answers it, the first time and when repeated."""

@@ -193,7 +193,7 @@ async def test_sixty_appends_with_a_restart_in_between(azure: Azure, tmp_path: P
     The message is acknowledged at the first look, and the blob is forgotten when it is closed.
     """
     container, queue, poison = azure.container(), azure.queue(), azure.queue()
-    site = Site(tmp_path / "site", azure, queue, poison, append_poll_secs=0.2, append_quiet_secs=8.0)
+    site = Site(tmp_path / "site", azure, queue, poison, append_poll_secs=0.2, append_quiet_secs=15.0)
     azure.append(container, "PT1H.json", b"")
     azure.announce(queue, container, "PT1H.json", blobType="AppendBlob", contentLength=0)
     wanted: Counter[str] = Counter()

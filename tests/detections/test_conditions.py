@@ -245,7 +245,7 @@ SPECS = [{"Key": "a"}, {"KeyPath": "a[*].b"}]
 WITH_VALUE = [*conditions._COMPARISONS, *conditions._NEGATIONS, *conditions._SPELLINGS]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(event=st.dictionaries(st.sampled_from(["a", "b"]), JSON), wanted=JSON)
 def test_no_event_makes_a_condition_raise(event: Any, wanted: Any) -> None:
     """Whatever an event holds, every condition is True or False: filters never fail."""

@@ -209,7 +209,7 @@ TYPED = """
 """.replace(", mask: {type: hash}", "")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(JSON)
 def test_no_json_value_makes_read_raise(value: Any) -> None:
     """Whatever JSON comes, the answer is an event, events, a reject or nothing, and an event can be written."""
@@ -223,7 +223,7 @@ def test_no_json_value_makes_read_raise(value: Any) -> None:
                 assert orjson.loads(orjson.dumps(item)) == item
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=200))
 def test_no_bytes_make_read_raise(data: bytes) -> None:
     """Binary rubbish is a reject for JSON and for text log types."""
@@ -236,7 +236,7 @@ def test_no_bytes_make_read_raise(data: bytes) -> None:
         assert not isinstance(found, Rejected) or found.reason != "internal_error", found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.fixed_dictionaries(
         {},

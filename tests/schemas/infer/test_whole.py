@@ -66,7 +66,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=8), JSON, max_size=5), max_size=5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_json_makes_it_raise(records: list[dict[str, object]]) -> None:
     """Whatever the records are, what comes out is a valid schema or a reason."""
     made = infer([orjson.dumps(record) for record in records])
@@ -75,7 +75,7 @@ def test_no_json_makes_it_raise(records: list[dict[str, object]]) -> None:
 
 
 @given(st.lists(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), max_size=8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_lines_make_it_raise(lines: list[bytes]) -> None:
     """Whatever the lines are, what comes out is a valid schema or a reason."""
     made = infer(lines)
