@@ -88,7 +88,6 @@ def test_the_module_is_formatted() -> None:
 
 
 @NEEDED
-@pytest.mark.slow
 def test_what_is_applied_is_read_by_a_daemon(ministack: Aws, moto: Aws, tmp_path: Path) -> None:
     """`validate`, `apply`, a second plan without changes, and the output as the daemon's source."""
     bucket, root = ministack.bucket(), tmp_path / "root"
