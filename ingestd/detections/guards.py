@@ -56,8 +56,8 @@ def analyse_method(sources: Sources, source: Source, function: str, atom: Atom) 
 
     # A method gets a mapping that has none of the event's own methods.
     outcome = _within_bounds(lambda splits: walked(Walk(sources, is_plain=True, splits=splits)))
-    # Where the code does not tell, it may be so; what the method answers then decides.
-    return both(outcome[list(Asks).index(atom.asks)], asked)
+    # Where the code does not tell, which counts as raising, it may be so; what the method answers then decides.
+    return both(either(outcome[list(Asks).index(atom.asks)], outcome.raises), asked)
 
 
 def _plain_function(source: Source, function: str) -> ast.FunctionDef | None:

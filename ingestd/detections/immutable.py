@@ -7,7 +7,7 @@ that hand out plain containers hand out copies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 
@@ -127,6 +127,10 @@ class ImmutableCaseInsensitiveDict(Mapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._container)
 
+    def items(self) -> ItemsView[str, Any]:
+        """Keys as they are, and viewed values."""
+        return _Items(self)
+
     def __len__(self) -> int:
         return len(self._container)
 
@@ -150,6 +154,18 @@ class ImmutableCaseInsensitiveDict(Mapping[str, Any]):
     def raw_view(self) -> dict[str, Any]:
         """The same as `to_dict`: the event's own dict is never handed out."""
         return self.to_dict()
+
+
+class _Items(ItemsView[str, Any]):
+    """Goes through the event's own dict: helpers that build contexts go over whole events."""
+
+    _mapping: ImmutableCaseInsensitiveDict
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        seen = self._mapping._seen
+        for key, value in self._mapping._container.items():
+            kind = type(value)
+            yield key, seen[key] if kind is dict or kind is list else value
 
 
 class ImmutableList(Sequence[Any]):

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from json import JSONEncoder
+from math import isfinite
 from typing import Any
+
+import orjson
 
 from ingestd.detections import hiding
 from ingestd.detections.immutable import ImmutableCaseInsensitiveDict, ImmutableList
@@ -104,7 +107,8 @@ def context(detection_id: str, value: object) -> str:
     that is no mapping is FunctionReturnTypeError."""
     if not isinstance(value, Mapping):
         raise FunctionReturnTypeError(detection_id, "alert_context", value, "[Mapping]")
-    encoded = _ENCODER.encode(value if type(value) is dict else dict(value))
+    plain_dict = value if type(value) is dict else dict(value)
+    encoded = _encoded_fast(plain_dict) or _ENCODER.encode(plain_dict)
     if hiding.hidden:
         encoded = hiding.hide(encoded)
     if len(encoded) > MAX_CONTEXT:
@@ -123,6 +127,36 @@ def _unwrap(value: object) -> Any:
     if isinstance(value, ImmutableCaseInsensitiveDict | ImmutableList):
         return value._container
     raise TypeError(f"Object of type {class_name(value)} is not JSON serializable")
+
+
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+
+def _encoded_fast(value: dict[Any, Any]) -> str | None:
+    """What nearly every context becomes. None where only the slow way knows what is right: for what is no JSON, not
+    ASCII, or perhaps too long."""
+    try:
+        if not _is_json(value):
+            return None
+        encoded = orjson.dumps(value, _unwrap, _OPTIONS)
+    except (orjson.JSONEncodeError, RecursionError):
+        return None
+    return encoded.decode() if encoded.isascii() and 2 * len(encoded) <= MAX_CONTEXT else None
+
+
+def _is_json(value: object) -> bool:
+    """Whether a value that a rule has made is JSON; what a view shows is."""
+    kind = type(value)
+    if kind in _AS_THEY_ARE or isinstance(value, ImmutableCaseInsensitiveDict | ImmutableList):
+        return True
+    if kind is dict:
+        assert isinstance(value, dict)
+        return all(type(key) is str and (type(item) in _AS_THEY_ARE or _is_json(item)) for key, item in value.items())
+    if kind is list or kind is tuple:
+        assert isinstance(value, list | tuple)
+        return all(map(_is_json, value))
+    return kind is float and isinstance(value, float) and isfinite(value)
 
 
 _ENCODER = JSONEncoder(allow_nan=False, default=_unwrap)

@@ -171,6 +171,11 @@ def build(fork: Fork, bodies: dict[str, str]) -> None:
             if name:
                 return [name]
             return []
+        def parts(event):
+            for part in event.get('name').split('e'):
+                if part in ('Cr', 'at'):
+                    return 'found'
+            return None
         def kind(event):
             return 'failed' if event.get('name').lower() == 'create' else None
         def known(event):
@@ -181,7 +186,7 @@ def build(fork: Fork, bodies: dict[str, str]) -> None:
             return kind(event)
     """
     fork.write("data_models/m.py", model)
-    mappings = [{"Name": name, "Method": name} for name in ("kind", "known", "tags")] + [
+    mappings = [{"Name": name, "Method": name} for name in ("kind", "known", "tags", "parts")] + [
         {"Name": "actor", "Path": "user.name"},
         {"Name": "status", "Path": "status"},
     ]
@@ -332,6 +337,7 @@ HOSTILE |= {
     "    SEEN = event.get('name')\n    return False",
     "global read": "return event.get('source') == SEEN",
     "helper's global": "my_helpers.remember(event)\n    return my_helpers.LAST[0] == 'iam'",
+    "parts of a name": "return event.udm('parts') == 'found'",
     "odd call": "return event.get('name') in list([], default='x')",
 }
 
