@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from reprlib import repr as brief
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ from ingestd.errors import Problem
 
 DEFAULT_TIMEOUT_MINUTES = 5.0
 LONGEST_TIMEOUT_MINUTES = 60.0
+MOST_MINUTES = 10 * 366 * 24 * 60
+"""Of a rate: what is rarer never runs, and infinity is a number to YAML."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +98,9 @@ def _schedule(item: Item, given: dict[str, Any], report: Callable[[Problem], Non
     rate, cron = given.get("RateMinutes"), given.get("CronExpression")
     timeout = given.get("TimeoutMinutes", DEFAULT_TIMEOUT_MINUTES)
     for key, value in (("RateMinutes", rate), ("TimeoutMinutes", timeout)):
-        if value is not None and (type(value) not in (int, float) or value <= 0):
-            report(item.problem(f"must be a number of minutes above 0, not {value!r}", "Schedule", key))
+        if value is not None and (type(value) not in (int, float) or not 0 < value <= MOST_MINUTES):
+            said = f"must be a number of minutes above 0, at most {MOST_MINUTES}, not {brief(value)}"
+            report(item.problem(said, "Schedule", key))
             return None
     if (rate is None) == (cron is None):
         report(item.problem("must have either RateMinutes or CronExpression", "Schedule"))

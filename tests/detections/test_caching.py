@@ -130,3 +130,15 @@ def test_without_a_store_the_call_says_so() -> None:
     kv.connect(None)
     with pytest.raises(kv.NoStore, match="mock the caching function"):
         caching.get_counter("k")
+
+
+@pytest.mark.parametrize(
+    ("item", "expired"),
+    [({}, False), ({"expiresAt": 1}, True), ({"expiresAt": "1"}, True), ({"expiresAt": 10**11}, False)],
+)
+def test_what_helpers_of_the_public_format_import(item: dict[str, object], expired: bool) -> None:
+    """An answer of DynamoDB can be asked whether it has expired; the table itself is an error with advice."""
+    assert caching.ttl_expired({"Item": item}) is expired
+    assert caching.ttl_expired({}) is False
+    with pytest.raises(NotImplementedError, match="by the functions"):
+        caching.kv_table()

@@ -92,6 +92,22 @@ def test_every_problem_is_reported_at_once_with_its_place(fork: Fork) -> None:
     assert any(text.startswith("rules/No.Body.yml:1:") and "neither Filename nor Detection" in text for text in found)
 
 
+@pytest.mark.parametrize(
+    ("written", "threshold", "minutes"),
+    [
+        ({}, 1, 60),
+        ({"Threshold": 0, "DedupPeriodMinutes": 0}, 1, 60),
+        ({"Threshold": 3, "DedupPeriodMinutes": 1}, 3, 5),
+        ({"DedupPeriodMinutes": 1440}, 1, 1440),
+    ],
+)
+def test_threshold_and_period(fork: Fork, written: dict[str, int], threshold: int, minutes: int) -> None:
+    """One match and an hour by default, 0 is the default too, and no period is shorter than five minutes."""
+    fork.rule("A", YES, **written)
+    detection = fork.load().detections["A"]
+    assert (detection.threshold, detection.dedup_minutes) == (threshold, minutes)
+
+
 def test_a_broken_helper_is_one_problem(fork: Fork) -> None:
     """The helper is named with the number of detections that need it, not each of them."""
     fork.helper("broken", "import policyuniverse_of_nobody\n")

@@ -72,7 +72,10 @@ def test_what_would_never_run(fork: Fork) -> None:
     fork.rule("Some", YES, LogTypes=["AWS.CloudTrail", "My.Own"])
     fork.rule("Off", YES, LogTypes=["AWS.CloudTrail"], Enabled=False)
     fork.rule("Query", YES, AnalysisType="scheduled_rule", ScheduledQueries=["Q", "Gone"])
-    fork.item("queries/q.yml", {"AnalysisType": "scheduled_query", "QueryName": "Q", "Query": "x", "Enabled": False})
+    fork.item("queries/q.yml", {
+        "AnalysisType": "scheduled_query", "QueryName": "Q", "Query": "SELECT 1", "Enabled": False,
+        "Schedule": {"RateMinutes": 60, "TimeoutMinutes": 5},
+    })  # fmt: skip
     steps = [{"ID": "One", "RuleID": "Off"}, {"ID": "Two", "RuleID": "Some"}]
     fork.rule("Joined", AnalysisType="correlation_rule", Detection=[{"Group": steps}])
     fork.write("rules/forgotten.yml", "# a rule\nRuleID: Forgotten\nEnabled: true\n")

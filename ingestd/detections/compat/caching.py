@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ingestd.detections import kv
 
@@ -102,6 +102,20 @@ def evaluate_threshold(key: str, threshold: int = 10, expiry_seconds: int = 3600
 def check_account_age(key: Any) -> bool:
     """Whether a set is kept under `key` and has not expired, i.e. the account was marked as new."""
     return bool(get_string_set(str(key), force_ttl_check=True))
+
+
+def ttl_expired(response: Mapping[str, Any]) -> bool:
+    """Whether the item in an answer of DynamoDB has expired; one without `expiresAt` has not."""
+    item = response.get("Item") or {}
+    expires_at = item.get("expiresAt")
+    return expires_at is not None and float(expires_at) < time.time()
+
+
+def kv_table() -> NoReturn:
+    """Elsewhere a table of DynamoDB. The state here is no such table: what it does is done by the functions above."""
+    raise NotImplementedError(
+        "state is reached by the functions of panther_detection_helpers.caching, not by a table"
+    )
 
 
 def _get(key: str) -> kv.Item:
