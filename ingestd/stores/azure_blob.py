@@ -272,6 +272,8 @@ class AzureBlobStore(Store):
         try:
             service = await self._clients.blobs(bucket)
             for name in [container] if slash else await _containers(service, container):
+                if f"{name}/" < start_after and not start_after.startswith(f"{name}/"):
+                    continue  # containers do come in the order of their keys
                 async for entry in service.get_container_client(name).list_blobs(name_starts_with=rest or None):
                     listed = _listed(bucket, name, entry)
                     if listed is not None and _may_come_after(listed.ref.key, start_after):

@@ -167,6 +167,8 @@ async def test_a_listing_without_a_container_goes_over_all(
     by_key = {ref.key: store.listed_identity(ref) for ref in listed}
     assert by_key[f"{other}/b"] is None
     assert by_key[f"{container}/a"] is not None
+    later = [entry.ref.key async for entry in store.list_objects(NAME, prefix, start_after=keys[-2])]
+    assert later == keys[-1:]
 
 
 async def test_containers_are_listed_in_the_order_of_their_keys(
