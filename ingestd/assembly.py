@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ingestd.config.models import HttpConfig, Root
 from ingestd.digests import Keys
 from ingestd.lake.asking import Lake
 from ingestd.lake.writer import WriterSettings
+from ingestd.refresh.published import Publisher
 from ingestd.schemas.registry import Registry
 from ingestd.sources.base import Source
 from ingestd.state.base import State
@@ -55,7 +57,8 @@ def table_files(root: Root) -> TableFiles:
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             with suppress(FileNotFoundError):  # it is just being replaced
                 facts = file.stat()
-                found.append((str(file), facts.st_size, facts.st_mtime_ns))
+                if stat.S_ISREG(facts.st_mode):
+                    found.append((str(file), facts.st_size, facts.st_mtime_ns))
     return tuple(found)
 
 
@@ -83,6 +86,14 @@ def code_spec(root: Root) -> CodeSpec:
         table_bytes=root.enrichment.max_bytes,
         candidates=tuple(sorted({route.log_types for route in routes if not route.resource_types})),
     )
+
+
+def publisher(root: Root) -> Publisher | None:
+    """What fetches the data of lookup tables; None where nothing is to be fetched."""
+    enrichment = root.enrichment
+    if enrichment.fetch_with is None:
+        return None
+    return Publisher(stores(enrichment.fetch_with, root), enrichment.paths[0], enrichment.max_bytes)
 
 
 def scheduled_lake(root: Root) -> Lake:

@@ -317,7 +317,7 @@ class Daemon:
             logs.configure(new.logging.level, new.logging.format, fold_secs=new.logging.fold_secs)
         self._delivery.alerts.max_per_hour = new.alerts.max_per_hour
         self._writer.settings = assembly.writer_settings(new)
-        self._schedule.change(new)
+        await self._schedule.change(new)
         self._ledger.message_dedup_secs = assembly.message_dedup_secs(new)
         if destinations is not None:
             await self._delivery.replace(new, destinations)

@@ -13,6 +13,7 @@ from ingestd.fleet import Built, Fleet
 from ingestd.forever import for_ever
 from ingestd.pipeline import Keeper
 from ingestd.reading import Shared
+from ingestd.refresh import published
 from ingestd.scheduling import LOOK_SECS, Scheduling
 from ingestd.state.base import State
 from ingestd.telemetry.health import Health
@@ -40,14 +41,18 @@ class Schedule:
             state, assembly.scheduled_lake(root), timetable=timetable, epoch=self._epoch, wake=self._wake
         )
         self._fleet = Fleet(shared, state, health, keeper, self._build)
-        self._looking: asyncio.Task[None] | None = None
+        self._looking: list[asyncio.Task[None]] = []
+        self._timetable = timetable
+        self._publisher = assembly.publisher(root)
+        self._root = root
 
     def begin(self, root: Root) -> None:
         """Do what is due from now on."""
         self._start(root, once=False)
-        self._looking = asyncio.create_task(
-            for_ever(self._scheduling.turn, "schedule", every_secs=LOOK_SECS), name="schedule"
-        )
+        turns = ((self._scheduling.turn, LOOK_SECS), (self._fetch, published.LOOK_SECS))
+        self._looking = [
+            asyncio.create_task(for_ever(turn, "schedule", every_secs=secs), name="schedule") for turn, secs in turns
+        ]
 
     async def settle(self, root: Root) -> None:
         """Do what is due now, and what that makes due, to its end."""
@@ -62,9 +67,18 @@ class Schedule:
             if not found:
                 return
 
-    def change(self, root: Root) -> None:
+    async def change(self, root: Root) -> None:
         """Take what a reload changed."""
         self._scheduling.lake = assembly.scheduled_lake(root)
+        if (root.enrichment, root.sources) != (self._root.enrichment, self._root.sources):
+            old, self._publisher = self._publisher, assembly.publisher(root)
+            if old is not None:
+                await old.close()
+        self._root = root
+
+    async def _fetch(self) -> None:
+        if self._publisher is not None:
+            await self._publisher.turn(self._timetable().tables)
 
     async def sweep(self) -> None:
         """Forget what is old."""
@@ -77,11 +91,12 @@ class Schedule:
 
     async def close(self) -> None:
         """Break off turns that are under way: they are done again. Idempotent."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
-            self._looking = None
+        for task in self._looking:
+            task.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
         await self._scheduling.close()
+        if self._publisher is not None:
+            await self._publisher.close()
 
     def _wake(self) -> None:
         if self._source is not None:

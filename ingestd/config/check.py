@@ -25,6 +25,7 @@ def findings(
     yield from _same_address(root)
     yield from _paths(root)
     yield from _detections(root, written)
+    yield from _fetching(root)
     yield from _http(root)
     if log_types is not None:
         yield from _log_types(root, log_types(root))
@@ -52,6 +53,16 @@ def _same_address(root: Root) -> Iterator[Finding]:
         before = seen.setdefault((type(source), own), name)
         if before != name:
             yield ("sources", name), f"reads the same as the source {before!r}", "put the routes into one of them"
+
+
+def _fetching(root: Root) -> Iterator[Finding]:
+    enrichment, at = root.enrichment, ("enrichment", "fetch_with")
+    if enrichment.fetch_with is None:
+        return
+    if enrichment.fetch_with not in root.sources:
+        yield at, f"no source is named {enrichment.fetch_with!r}", _meant(enrichment.fetch_with, list(root.sources))
+    if not enrichment.paths:
+        yield at, "there is no folder to fetch tables into", "give enrichment.paths"
 
 
 def _paths(root: Root) -> Iterator[Finding]:

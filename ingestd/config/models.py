@@ -177,6 +177,10 @@ class EnrichmentConfig(Model):
     `.mmdb`. A table's file has the name at the end of its `ObjectPath`, or its `LookupName` and a suffix."""
     max_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 1_073_741_824
     """What all tables may take, in temporary files that are mapped into memory; `.mmdb` files do not count."""
+    fetch_with: ComponentName | None = None
+    """Name of a source with whose credentials tables' data is fetched from where it is published
+    (`Refresh.ObjectPath`, `s3://`, `az://` or `gs://` as that source reads) into the first of `paths`. Not set:
+    nothing is fetched."""
     refresh_secs: Annotated[Seconds, Field(ge=1)] = 60
     """How often to look whether a table's file has changed; the workers get it once it stays as it is."""
 

@@ -26,7 +26,7 @@ from ingestd.detections.provenance import Change, last_changes, latest
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.spec import KINDS, Detection
 from ingestd.detections.testformat import check_tests
-from ingestd.detections.timetable import ScheduledQuery, Timetable, parse_query
+from ingestd.detections.timetable import PublishedTable, ScheduledQuery, Timetable, parse_query
 from ingestd.detections.versions import HelperDigests
 from ingestd.errors import ConfigError, Problem
 from ingestd.model import LoadedDetection
@@ -137,7 +137,13 @@ class DetectionSet:
             if query.enabled
         )
         enabled = {name: found for name, found in self.correlations.items() if self.detections[name].enabled}
-        return Timetable(queries=tuple(query for query in queries if query.rules), correlations=enabled)
+        tables = (
+            PublishedTable(name=table.name, url=table.url, period_minutes=table.period_minutes)
+            for _, table in sorted(self.lookup_tables.items())
+            if table.url and not table.file
+        )
+        queries_used = tuple(query for query in queries if query.rules)
+        return Timetable(queries=queries_used, correlations=enabled, tables=tuple(tables))
 
     @property
     def policies(self) -> list[str]:

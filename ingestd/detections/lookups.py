@@ -28,6 +28,10 @@ class LookupTable(msgspec.Struct, frozen=True, kw_only=True):
     selectors: dict[str, tuple[str, ...]]
     """Log type → where in its events keys are."""
     schema: str
+    url: str = ""
+    """Where the data is published, `s3://bucket/key`; empty when the item says nothing about it."""
+    period_minutes: float = 60.0
+    """How often to look there."""
 
 
 def parse(item: Item, data: Path | None, report: Callable[[Problem], None]) -> LookupTable | None:
@@ -49,7 +53,17 @@ def parse(item: Item, data: Path | None, report: Callable[[Problem], None]) -> L
         key=key,
         selectors=_selectors(item, mapping.get("AssociatedLogTypes"), report),
         schema=str(item.data.get("Schema") or ""),
+        url=published if isinstance(published, str) else "",
+        period_minutes=_period(item, refresh, report),
     )
+
+
+def _period(item: Item, refresh: Any, report: Callable[[Problem], None]) -> float:
+    period = refresh.get("PeriodMinutes", 60) if isinstance(refresh, dict) else 60
+    if type(period) in (int, float) and period > 0:
+        return float(period)
+    report(item.problem(f"must be a number of minutes above 0, not {period!r}", "Refresh", "PeriodMinutes"))
+    return 60.0
 
 
 def _selectors(item: Item, entries: Any, report: Callable[[Problem], None]) -> dict[str, tuple[str, ...]]:

@@ -63,12 +63,21 @@ class ScheduledQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of the enabled scheduled rules that get its rows."""
 
 
+class PublishedTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A lookup table whose data is published as an object."""
+
+    name: str
+    url: str
+    period_minutes: float
+
+
 class Timetable(msgspec.Struct, frozen=True, kw_only=True):
     """All that is enabled."""
 
     queries: tuple[ScheduledQuery, ...] = ()
     correlations: dict[str, tuple[Correlation, ...]] = {}
     """By the id of the correlation rule."""
+    tables: tuple[PublishedTable, ...] = ()
 
     @property
     def longest_lookback_secs(self) -> float:

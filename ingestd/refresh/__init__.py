@@ -1,1 +1,1 @@
-"""Refresh: bundles and lookup tables fetched into content-addressed local files."""
+"""Refresh: what is published elsewhere and fetched, such as the data of lookup tables."""

@@ -247,6 +247,16 @@ def detection_suspended(rule: str, reason: str) -> None:
     _log.error("detection suspended until reload", rule=rule, **_failed("detect", reason, "permanent"))
 
 
+def table_fetched(table: str, url: str, size: int) -> None:
+    """A lookup table's data was published anew, and lies in the folder of tables now."""
+    _log.info("lookup table fetched", table=table, url=url, bytes=size)
+
+
+def table_not_fetched(table: str, url: str, error: BaseException) -> None:
+    """A lookup table's data could not be fetched; the one that was fetched last stays in use."""
+    _log.error("lookup table not fetched", table=table, url=url, **_failed("refresh", error))
+
+
 def tables_not_refreshed(error: BaseException) -> None:
     """Files of lookup tables changed, and the workers could not load them; they go on with the old ones."""
     _log.error("lookup tables not refreshed", **_failed("refresh", error))

@@ -85,6 +85,8 @@ def test_load_raises_all_problems(write: Write) -> None:
         (INBOX + "include: [missing.yml]", "", "No such file"),
         (INBOX + "http: {listen: '0.0.0.0:1', admin: true}", "http.admin", "need a token"),
         (INBOX + "enrichment: {paths: [nowhere]}", "enrichment.paths[0]", "does not exist"),
+        (INBOX + "enrichment: {paths: [.], fetch_with: inbx}", "enrichment.fetch_with", "no source is named 'inbx'"),
+        (INBOX + "enrichment: {fetch_with: inbox}", "enrichment.fetch_with", "there is no folder"),
         (INBOX + "detections: {enable: [A], disable: [A]}", "detections.enable[0]", "also in `disable`"),
         (
             INBOX + "detections: {overrides: {A: {destinations: [soc]}}}",

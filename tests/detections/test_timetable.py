@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingestd.detections.timetable import Schedule
+from ingestd.detections.timetable import PublishedTable, Schedule
 from ingestd.errors import ConfigError
 from tests.detections.conftest import Fork
 
@@ -93,3 +93,16 @@ def test_a_query_that_cannot_be_scheduled_is_a_problem(fork: Fork, keys: dict[st
     with pytest.raises(ConfigError, match=said) as raised:
         fork.load()
     assert raised.value.problems[0].file == str(fork.root / "queries/Q.yml")
+
+
+def test_tables_whose_data_is_published_are_known(fork: Fork) -> None:
+    """Those that are enabled and have no file of their own."""
+    mapping = {"PrimaryKey": "id", "AssociatedLogTypes": []}
+    table = {"AnalysisType": "lookup_table", "Enabled": True, "LogTypeMap": mapping}
+    refresh = {"ObjectPath": "s3://bucket/luts/users.csv", "PeriodMinutes": 60, "RoleARN": "arn"}
+    fork.item("a.yml", {**table, "LookupName": "users", "Refresh": refresh})
+    fork.item("b.yml", {**table, "LookupName": "off", "Refresh": refresh, "Enabled": False})
+    fork.item("c.yml", {**table, "LookupName": "own", "Filename": "own.csv"})
+    fork.write("own.csv", "id\n1\n")
+    [found] = fork.load().timetable().tables
+    assert found == PublishedTable(name="users", url="s3://bucket/luts/users.csv", period_minutes=60)
