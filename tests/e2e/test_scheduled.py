@@ -4,11 +4,15 @@ alert."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ingestd import failpoints
 from tests.e2e.place import Place, event
@@ -170,3 +174,28 @@ def test_a_kill_at_any_step_of_a_turn_finds_everything_once(place: Place) -> Non
         counted[alert["detection"]] += alert["matches"]
     assert counted["Both"] == len(users)
     assert counted["Many"] == sum(1 for rule, _ in rows if rule == "Many")
+
+
+def test_a_running_daemon_does_what_is_due(place: Place) -> None:
+    """While it runs, not only at its end; a rule that ends its process is an error of that rule on that row, and the
+    other rule of the same query goes on."""
+    query(place, name="Killer")
+    other = yaml.safe_load((place.folder / "rules/Killer.yml").read_text())
+    place.item("Other", other | {"RuleID": "Other", "Filename": "Other.py"}, MANY)
+    (place.folder / "rules/Killer.py").write_text("import os\n\ndef rule(event):\n    os._exit(3)\n")
+    place.drop("a.json", [call("CreateUser", "ana"), call("DeleteUser", "ana")])
+    place.run()  # the lake has something to ask
+    [alert] = alerts_of(place, "Other")
+    assert alert["dedup"] == "ana"
+    assert [alert["kind"] for alert in alerts_of(place, "Killer")] == ["error"]
+
+    command = [sys.executable, "-m", "ingestd", "run", "-c", str(place.write_config())]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=place.folder) as daemon:
+        place.drop("b.json", [call("CreateUser", "bob"), call("DeleteUser", "bob")])
+        deadline = time.monotonic() + 90.0
+        while len(alerts_of(place, "Both")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        daemon.terminate()
+        place.log += daemon.communicate(timeout=60)[1]
+    assert daemon.returncode == 0, place.log[-3000:]
+    assert sorted(alert["dedup"] for alert in alerts_of(place, "Both")) == ["ana", "bob"], place.log[-3000:]
