@@ -128,8 +128,8 @@ class Daemon:
             occurrences.daemon_started(version=__version__, sources=len(self._fleet), workers=workers)
             self._supervisor.ready()
             await self._until_done()
-            if self._scheduled and once and not self._stop.is_set():
-                await self._schedule.settle(self._root)
+            if self._scheduled and once:
+                await self._unless_stopped(self._schedule.settle(self._root))
             await self._drain(once=once)
         logs.flush_folded(everything=True)
         occurrences.daemon_stopped(reason=self._stop_reason)
@@ -239,6 +239,16 @@ class Daemon:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work to its end, or until the daemon is told to stop."""
+        task, stop = asyncio.create_task(work, name="settle"), asyncio.create_task(self._stop.wait())
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            await _cancelled(task)
+        elif (error := task.exception()) is not None:
+            raise error
 
     async def _forget_old(self, ledger: Ledger) -> None:
         """Forget what is older than the retention."""
