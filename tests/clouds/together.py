@@ -18,12 +18,9 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 from tests.aws.servers import CREDENTIALS
@@ -31,6 +28,7 @@ from tests.aws.servers import running as running_aws
 from tests.azure.servers import running as running_azure
 from tests.clouds.measuring import Strain, Values
 from tests.clouds.places import InAws, InAzure, InFolder, InGoogle, Place
+from tests.clouds.supply import Supply
 from tests.gcp import pubsub, storage
 from tests.gcp.servers import Gcp
 from tests.ports import free_port
@@ -123,7 +121,7 @@ class Together:
     def run(self) -> list[str]:
         """Start the daemon, keep it busy for the time, let it finish, check."""
         daemon = self._start()
-        supply = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        supply = Supply(self.folder / "supply")
         feeders = [threading.Thread(target=self._feed, args=(place, supply)) for place in self.places]
         try:
             self._until_listening(daemon)
@@ -136,7 +134,7 @@ class Together:
             self._until_all_read(daemon)
         finally:
             self._over.set()
-            supply.shutdown(cancel_futures=True)
+            supply.close()
             daemon.terminate()
             code = daemon.wait(timeout=60)
         assert code == 0, f"the daemon ended with {code}\n{self.log_tail()}"
@@ -195,40 +193,29 @@ class Together:
 
     # --- feeding ---
 
-    def _feed(self, place: Place, supply: ProcessPoolExecutor) -> None:
+    def _feed(self, place: Place, supply: Supply) -> None:
         """Keep objects waiting at a place until the time is over."""
+        figures, seed = self.figures, (self.places.index(place) + 1) * 1_000_000
+        first = World(seed, figures.files_per_wave - 1, figures.records_per_file, LARGE_FILE_RECORDS)
         try:
-            waves = self._waves(place, supply)
-            while not self._over.is_set():
-                if self.sent[place.name] - self._now.messages(place.name, "received") > self.figures.waiting:
+            for folder, wanted in supply.waves(first):
+                while self._waiting(place) > figures.waiting and not self._over.is_set():
                     self._over.wait(0.2)
-                    continue
-                folder, wanted = next(waves)
+                if self._over.is_set():
+                    return
                 self.expectation.event_ids |= wanted.event_ids
-                self.expectation.matches += wanted.matches
+                self.expectation.matches.update(wanted.matches)  # unlike +=, safe beside other threads
                 for file in sorted(folder.iterdir()):
                     place.put(f"{folder.name}/{file.name}", file.read_bytes())
                     self.sent[place.name] += 1
                 shutil.rmtree(folder)
-        except CancelledError:
-            return  # the run was broken off
         except BaseException as error:
             self._failures.append(error)
             raise
 
-    def _waves(self, place: Place, supply: ProcessPoolExecutor) -> Iterator[tuple[Path, Expectation]]:
-        """Objects for a place, made ahead by another process."""
-        figures, number = self.figures, self.places.index(place)
-        ahead: deque[tuple[Path, Future[Expectation]]] = deque()
-        seed = (number + 1) * 1_000_000
-        while True:
-            while len(ahead) < 2:
-                seed += 1
-                some = World(seed, figures.files_per_wave - 1, figures.records_per_file, LARGE_FILE_RECORDS)
-                folder = self.folder / "supply" / f"{seed:08x}"
-                ahead.append((folder, supply.submit(_make, some, folder)))
-            folder, made = ahead.popleft()
-            yield folder, made.result()
+    def _waiting(self, place: Place) -> float:
+        """Objects that the daemon has not taken yet."""
+        return self.sent[place.name] - self._now.messages(place.name, "received")
 
     # --- the end ---
 
@@ -272,12 +259,6 @@ class Together:
     def log_tail(self) -> str:
         """The last lines that the daemon wrote, for a failing proof."""
         return (self.folder / "daemon.log").read_text(errors="replace")[-5_000:]
-
-
-def _make(some: World, folder: Path) -> Expectation:
-    """In the process that makes objects."""
-    world.write(some, folder)
-    return world.expected(some)
 
 
 @contextmanager
