@@ -89,9 +89,10 @@ def code_spec(root: Root) -> CodeSpec:
 
 
 def publisher(root: Root) -> Publisher | None:
-    """What fetches the data of lookup tables; None where nothing is to be fetched."""
+    """What fetches the data of lookup tables; None where nothing is to be fetched, or its source is not at work, as
+    in a backfill of another one."""
     enrichment = root.enrichment
-    if enrichment.fetch_with is None:
+    if enrichment.fetch_with is None or enrichment.fetch_with not in root.sources:
         return None
     return Publisher(stores(enrichment.fetch_with, root), enrichment.paths[0], enrichment.max_bytes)
 

@@ -120,17 +120,19 @@ class Scheduling:
         self._entered, self._entered_at = timetable, now
 
     async def _do(self, standing: schedules.Standing) -> bool:
-        async with self._room[standing.kind]:
-            return await (self._correlate(standing) if standing.kind == "correlation" else self._query(standing))
-
-    def _done(self, key: tuple[str, str], task: asyncio.Task[bool]) -> None:
-        self._under_way.pop(key, None)
-        kind, name = key
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Retryable):
+        """One turn; whether it was done. What it raises is told, and it is due again."""
+        kind, name = standing.kind, standing.name
+        try:
+            async with self._room[kind]:
+                return await (self._correlate(standing) if kind == "correlation" else self._query(standing))
+        except Retryable as error:
             occurrences.retrying("schedule", error, in_secs=LOOK_SECS, kind=kind, name=name)
-        elif error is not None:
+        except Exception as error:  # noqa: BLE001 - one turn must stop no other
             occurrences.internal_error("schedule", error, kind=kind, name=name)
+        return False
+
+    def _done(self, key: tuple[str, str], _task: asyncio.Task[bool]) -> None:
+        self._under_way.pop(key, None)
 
     @asynccontextmanager
     async def _taken(self, standing: schedules.Standing, secs: float) -> AsyncIterator[schedules.Turn | None]:

@@ -15,7 +15,7 @@ from ingestd import correlating, scheduling
 from ingestd.detections import correlation_format
 from ingestd.detections.correlation import Correlation
 from ingestd.detections.timetable import Schedule, ScheduledQuery, Timetable
-from ingestd.errors import Permanent
+from ingestd.errors import Permanent, Retryable
 from ingestd.lake.asked import Order
 from ingestd.lake.asking import Lake
 from ingestd.scheduling import Scheduling
@@ -210,6 +210,20 @@ async def test_a_query_that_fails_leaves_its_error(bench: Bench) -> None:
     query = ScheduledQuery(name="Q", sql="select from", schedule=Schedule(rate_minutes=60))
     bench.timetable = Timetable(queries=(query,))
     assert await bench.look() == ["QueryFailed"]
+
+
+async def test_a_turn_that_cannot_be_done_now_is_due_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By anybody, at once: nothing of it is held."""
+
+    async def fail(order: Order, timeout_secs: float) -> bytes:
+        raise Retryable("no process")
+
+    monkeypatch.setattr(scheduling, "ask", fail)
+    query = ScheduledQuery(name="Q", sql="select 1", schedule=Schedule(rate_minutes=60))
+    bench.timetable = Timetable(queries=(query,))
+    await bench.daemons[0].learn()
+    assert not await bench.daemons[0].settle(bench.now)
+    assert len(await bench.state.read(lambda tx: schedules.standings(tx, bench.now))) == 1
 
 
 async def test_what_is_old_is_forgotten(bench: Bench) -> None:

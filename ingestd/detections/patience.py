@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +40,7 @@ def limited(file: Path) -> Iterator[None]:
             return
         told += 1
         if told > MOST_TIMES:
-            os.write(sys.stderr.fileno(), f"{file}: its import does not end, whatever it is told\n".encode())
+            os.write(2, f"{file}: its import does not end, whatever it is told\n".encode())
             os._exit(EXIT_STUBBORN)
         raise RuleTimeout(f"did not come to its end within {CPU_SECS:g} s of work, or {WALL_SECS:g} s by the clock")
 

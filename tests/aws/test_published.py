@@ -28,3 +28,10 @@ async def test_a_table_is_fetched_from_a_bucket(moto: Aws, tmp_path: Path) -> No
         await publisher.turn([table])
         assert (tmp_path / "users.csv").read_bytes() == text
     await publisher.close()
+
+
+def test_a_backfill_of_another_source_fetches_nothing(tmp_path: Path) -> None:
+    """The source whose credentials are used is not there."""
+    enrichment = {"paths": [tmp_path], "fetch_with": "trail"}
+    root = Root.model_validate({"sources": {"other": {"type": "memory"}}, "enrichment": enrichment})
+    assert assembly.publisher(root) is None
