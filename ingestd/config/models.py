@@ -105,6 +105,10 @@ class SchemasConfig(Model):
     """Whether the built-in log types are known."""
 
 
+MOST_COUNTED = 2**31 - 1
+"""Matches or minutes: what a detection's own file may say as well."""
+
+
 class DetectionOverride(Model):
     """Changes to one detection without a fork. What is left out stays as the detection says."""
 
@@ -112,9 +116,9 @@ class DetectionOverride(Model):
     """Whether it runs."""
     severity: model.Severity | None = None
     """Severity of its alerts, over the detection's static and dynamic one."""
-    threshold: Annotated[int, Field(ge=1)] | None = None
+    threshold: Annotated[int, Field(ge=1, le=MOST_COUNTED)] | None = None
     """Matches in a window that make an alert."""
-    dedup_minutes: Annotated[int, Field(ge=5)] | None = None
+    dedup_minutes: Annotated[int, Field(ge=5, le=MOST_COUNTED)] | None = None
     """Length of the window."""
     destinations: tuple[str, ...] | None = None
     """Names of destinations, in place of the detection's own; an empty list sends to nobody."""

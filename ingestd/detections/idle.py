@@ -15,6 +15,7 @@ from ingestd.errors import Problem
 
 _ITEM = re.compile(rb"^(?:%s)\s*:" % b"|".join(sorted({key.encode() for key in ID_KEYS.values()})), re.MULTILINE)
 _TYPE = re.compile(rb"^(?:\xef\xbb\xbf)?[\"']?AnalysisType[\"']?\s*:", re.MULTILINE)
+_SELECTOR = re.compile(r"(?:\$\.)?[^$\[\]*?]+")
 _DECIDES = re.compile(rb"^def (?:rule|policy)\(", re.MULTILINE)
 
 
@@ -22,7 +23,7 @@ def find(detections: DetectionSet, paths: tuple[str, ...]) -> list[Problem]:
     """What in a set, loaded from `paths` with `keep_tests` and `include_disabled`, has no chance to run: each with
     its file and line. Log types that nobody knows are the loader's to tell."""
     found = [problem for name in detections.ids for problem in _idle(detections, name)]
-    return [*found, *_without_type(detections, paths), *_unnamed_code(detections)]
+    return [*found, *_selectors(detections), *_without_type(detections, paths), *_unnamed_code(detections)]
 
 
 def _idle(detections: DetectionSet, name: str) -> Iterator[Problem]:
@@ -57,6 +58,16 @@ def _steps(detections: DetectionSet, detection: Detection) -> Iterator[str]:
             waited = detections.detections.get(step.detection_id)
             if waited is not None and not waited.enabled and not step.absent:
                 yield f"step {step.id!r} waits for {waited.id!r}, which is not enabled"
+
+
+def _selectors(detections: DetectionSet) -> Iterator[Problem]:
+    """Selectors of lookup tables that name no field: an index or a wildcard is none."""
+    for name, table in sorted(detections.lookup_tables.items()):
+        odd = sorted({one for several in table.selectors.values() for one in several if not _SELECTOR.fullmatch(one)})
+        if odd and name in detections.items:
+            message = f"never finds anything by {', '.join(map(repr, odd))}"
+            hint = "a selector is the name of a field, or $.a.b for one further inside"
+            yield detections.items[name].problem(message, "LogTypeMap", "AssociatedLogTypes", hint=hint)
 
 
 def _without_type(detections: DetectionSet, paths: tuple[str, ...]) -> Iterator[Problem]:

@@ -133,3 +133,17 @@ def test_what_files_say_does_not_steer_a_terminal(fork: Fork) -> None:
     assert code == 1
     assert any("0;owned" in line for line in problems)
     assert all(line.isprintable() for line in problems)
+
+
+def test_a_selector_that_names_no_field(fork: Fork) -> None:
+    """A warning: the table would be asked for nothing."""
+    fork.write("lookup_tables/t.csv", "k,v\n1,x\n")
+    selectors = ["recipientAccountId", "$.userIdentity.accountId", "$.resources[*].ARN"]
+    types = [{"LogType": "AWS.CloudTrail", "Selectors": selectors}]
+    data = {"AnalysisType": "lookup_table", "LookupName": "t", "Enabled": True, "Filename": "t.csv"}
+    fork.item("lookup_tables/t.yml", data | {"LogTypeMap": {"PrimaryKey": "k", "AssociatedLogTypes": types}})
+    fork.rule("A", YES, LogTypes=["AWS.CloudTrail"])
+    code, problems, notes = validate(fork)
+    assert (code, problems) == (0, [])
+    said = "LogTypeMap.AssociatedLogTypes: never finds anything by '$.resources[*].ARN'"
+    assert any(said in note and note.startswith("warning: lookup_tables/t.yml:") for note in notes)
