@@ -63,7 +63,7 @@ class Look:
     async def read(self, state: State, position: int, now: float) -> bool:
         """Fetch what is new and what lies around it; False when nothing is. Where something must be absent, what is
         new is looked at only after a while: until then the absent may yet come."""
-        until = now - self._settle_secs
+        until = now - self._settle_secs if self._settle_secs else float("inf")
         newest = await state.read(lambda tx: table.newest(tx, self._detections))
         if max(newest.values(), default=0) <= position:
             return False

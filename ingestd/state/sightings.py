@@ -35,6 +35,7 @@ Joins = dict[str, tuple[str, ...]]
 
 MOST_BYTES = 32 << 20
 """Of the values of sightings that are read at once."""
+_LAST = (1 << 63) - 1
 _COLUMNS = "seq, detection_id, row_id, time, seen_at, joins"
 _decode = msgspec.msgpack.Decoder(Joins).decode
 
@@ -100,10 +101,14 @@ def newest(tx: Transaction, detection_ids: Iterable[str]) -> dict[str, int]:
 def since(
     tx: Transaction, detection_ids: Sequence[str], *, after: int, seen_until: float, limit: int
 ) -> list[Sighting]:
-    """The first sightings of these detections with higher numbers than `after`, which were seen by then: `limit` of
-    them, or as many as `MOST_BYTES` hold, but one at least."""
-    where = "seq > :after AND seen_at <= :until"
-    return _select(tx, detection_ids, where, "seq", {"after": after, "until": seen_until, "limit": limit})
+    """The first sightings of these detections with higher numbers than `after`, up to the first that was seen later
+    than `seen_until`: `limit` of them, or as many as `MOST_BYTES` hold, but one at least."""
+    where = (
+        "seq > :after AND seq < (SELECT coalesce(min(seq), :last) FROM sightings AS later"
+        " WHERE later.seq > :after AND later.seen_at > :until)"
+    )
+    params = {"after": after, "until": seen_until, "last": _LAST, "limit": limit}
+    return _select(tx, detection_ids, where, "seq", params)
 
 
 def between(tx: Transaction, detection_ids: Sequence[str], start: float, end: float, limit: int) -> list[Sighting]:

@@ -172,3 +172,13 @@ async def test_so_many_sightings_are_read_at_once_as_fit(state: SqliteState, mon
         assert [one.row_id for one in new] == [f"r{n}" for n in range(found)]
         around = await state.read(lambda tx: sightings.between(tx, ["A"], 0.0, 9.0, 10))
         assert [one.row_id for one in around] == [f"r{4 - n}" for n in range(found)]
+
+
+async def test_a_clock_that_is_set_back_hides_no_sighting(state: SqliteState) -> None:
+    """What came before something that is not old enough is taken first; nothing is passed over."""
+    for row, seen_at in (("r1", 100.0), ("r2", 500.0), ("r3", 101.0)):
+        await state.transact(lambda tx, row=row, at=seen_at: sightings.add(tx, [sighting(row, 1.0)], at))  # type: ignore[misc]
+    found = await state.read(lambda tx: sightings.since(tx, ["A"], after=0, seen_until=200.0, limit=10))
+    assert [one.row_id for one in found] == ["r1"]
+    found = await state.read(lambda tx: sightings.since(tx, ["A"], after=1, seen_until=600.0, limit=10))
+    assert [one.row_id for one in found] == ["r2", "r3"]
