@@ -103,7 +103,7 @@ class Expression:
         for equality."""
         return all(field.how == "get" for field in self.fields) and self.takes_anything
 
-    @property
+    @cached_property
     def takes_anything(self) -> bool:
         """Whether no plain values make it raise once they have been fetched."""
         return all(isinstance(node, _FETCHING) or _is_equality(node) for node in ast.walk(self.node))
@@ -117,6 +117,8 @@ class Expression:
         """Its value for a value of the field, which may be `Absent`. Raises what the rule would raise."""
         function = self._function
         if function is None:
+            if isinstance(self.node, ast.Constant):  # need not be compiled
+                return self.node.value
             parameter = ast.arguments(
                 posonlyargs=[], args=[ast.arg(VALUE)], kwonlyargs=[], kw_defaults=[], defaults=[]
             )

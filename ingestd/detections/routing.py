@@ -221,6 +221,7 @@ class _Questions:
             return self._of_method(self._analysis, self._model, atom)
         if asks is Asks.RAISES and expression.takes_anything and self._never_fails(field):
             return NO
+        expression = self._by_field.setdefault(field, {}).setdefault(expression.key, expression)
         asked = self._asked(field, expression, asks)
         is_deep = field.how in {"get", "walk"} and len(field.keys) > 1
         if not is_deep or answer(expression, reader(field)(_EMPTY)) & asks:

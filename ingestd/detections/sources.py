@@ -29,6 +29,7 @@ class Source:
         self.module = module
         self.tree = ast.parse(text, str(module.__file__))
         self.functions: dict[str, ast.FunctionDef] = {}
+        self._declared: dict[ast.FunctionDef, frozenset[str]] = {}
         self.bindings: Counter[str] = Counter()
         """How many places bind a name."""
         self.mutated: set[str] = set()
@@ -64,6 +65,14 @@ class Source:
         ):
             return None
         return definition
+
+    def declared_by(self, definition: ast.FunctionDef) -> frozenset[str]:
+        """Names that a function declares global."""
+        found = self._declared.get(definition)
+        if found is None:
+            statements = (node for node in ast.walk(definition) if isinstance(node, ast.Global))
+            found = self._declared[definition] = frozenset(name for node in statements for name in node.names)
+        return found
 
     def is_bound_once(self, name: str) -> bool:
         """Whether the module binds the global name in one place only, which runs when it is imported."""

@@ -66,8 +66,8 @@ class Walk:
         own: frozenset[str] = frozenset(),
     ) -> Outcome:
         """The outcome of a function. To assign to global names that are its `own` leaves no trace."""
-        declared = [name for node in ast.walk(definition) if isinstance(node, ast.Global) for name in node.names]
-        fixed = frozenset(name for name in declared if name not in own and not source.is_bound_once(name))
+        declared = source.declared_by(definition) - own
+        fixed = frozenset(name for name in declared if not source.is_bound_once(name))
         return self._body(Frame(source, fixed, returned), definition.body, given)
 
     def truth(self, source: Source) -> Callable[[ast.expr | None, Bindings], Outcome]:
