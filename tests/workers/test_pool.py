@@ -365,15 +365,15 @@ async def test_bad_code_is_told_with_its_place(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("factory", "message"),
-    [("dies_loading", "exit status 5"), ("slow_to_load", "more than"), ("missing", "no attribute")],
+    ("factory", "load_secs", "message"),
+    [("dies_loading", 60.0, "exit status 5"), ("slow_to_load", 1.0, "more than"), ("missing", 60.0, "no attribute")],
 )
 async def test_code_that_ends_or_stops_its_loader_is_a_mistake_of_configuration(
-    house: House, factory: str, message: str
+    house: House, factory: str, load_secs: float, message: str
 ) -> None:
     """Loading that exits or never ends is told as such, and no process stays behind."""
     house.factory = f"tests.workers.fakes:{factory}"
-    pool = Pool(msgspec.structs.replace(QUICK, load_seconds=1.0), house.keep)
+    pool = Pool(msgspec.structs.replace(QUICK, load_seconds=load_secs), house.keep)
     with pytest.raises(ConfigError, match=message):
         await pool.start(house.spec)
     assert pool.pids() == {"zygotes": [], "children": []}
