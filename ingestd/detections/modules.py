@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from ingestd.detections import patience, textfile
+from ingestd.detections import patience, staying, textfile
 from ingestd.detections.failure import innermost_line, shown
 from ingestd.errors import Problem, RuleTimeout
 
@@ -105,7 +105,7 @@ def load_file(name: str, file: Path) -> ModuleType:
 def _execute(module: ModuleType, file: Path) -> None:
     code = _compile(file)
     try:
-        with patience.limited(file):
+        with patience.limited(file), staying.in_process():
             exec(code, module.__dict__)  # noqa: S102 - running rule authors' code is what this is for
     except _HelperError as error:
         line = innermost_line(error, str(file))

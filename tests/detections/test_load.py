@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,19 @@ def test_threshold_and_period(fork: Fork, written: dict[str, int], threshold: in
     fork.rule("A", YES, **written)
     detection = fork.load().detections["A"]
     assert (detection.threshold, detection.dedup_minutes) == (threshold, minutes)
+
+
+@pytest.mark.parametrize(
+    "call", ["os._exit(0)", "os.abort()", "os.fork()", "os.execv('/bin/true', ['true'])", "posix_exit(0)"]
+)
+def test_a_module_that_ends_its_process_on_import(fork: Fork, call: str) -> None:
+    """Is a problem of its file: a command that ended there with exit code 0 would look like a success."""
+    fork.rule("Ends", f"import os\nfrom os import _exit as posix_exit\n{call}\n" + YES)
+    kept = os._exit, os.fork
+    told = problems(fork)
+    assert len(told) == 1
+    assert told[0].startswith("rules/Ends.py:3: fails on import: PermissionError('a module may not call os.")
+    assert (os._exit, os.fork) == kept
 
 
 def test_a_broken_helper_is_one_problem(fork: Fork) -> None:
