@@ -24,6 +24,10 @@ FromCells = Callable[[Sequence["str | None"], bool], "tuple[dict[str, Any], str]
 _SPLIT_AT = 9
 """Levels of blocks after which code goes on in a function of its own; Python stops at 20."""
 
+_NEUTRAL = {"string": "''", "boolean": "False", "float": "0.0", **dict.fromkeys(spec.INTEGERS, "0")}
+"""Kind → a value of it to which nothing is done: what is read of optional fields that are absent, as most are. It
+spares finding out that they are not null."""
+
 
 class Emitter:
     """Writes one function and those that it calls."""
@@ -100,7 +104,8 @@ class Emitter:
     def field(self, level: int, obj: str, field: spec.Field, path: str) -> None:
         """One field of the object in variable `obj`."""
         value = self.name("v")
-        self.write(level, f"{value} = {obj}.get({field.name!r})")
+        neutral = None if field.required or field.value.validate else _NEUTRAL.get(field.value.kind)
+        self.write(level, f"{value} = {obj}.get({field.name!r}{', ' + neutral if neutral else ''})")
         missing = self.missing(field, path) or f"if {field.name!r} in {obj}: del {obj}[{field.name!r}]"
         self.convert(level, field.value, value, f"{obj}[{field.name!r}]", path, missing)
 
