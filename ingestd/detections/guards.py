@@ -19,7 +19,8 @@ from ingestd.detections.formulas import TRUE, Asks, Atom, Formula, answer, both,
 from ingestd.detections.immutable import wrap
 from ingestd.detections.outcomes import ANYTHING, Outcome, answered, of_expression
 from ingestd.detections.sources import Source, Sources
-from ingestd.detections.walking import Bindings, TooLong, Walk, has_odd_parameters
+from ingestd.detections.syntax import has_odd_parameters
+from ingestd.detections.walking import Bindings, TooLong, Walk
 
 
 def analyse(sources: Sources, source: Source, function: str = "rule") -> Formula:

@@ -7,7 +7,6 @@ guard says no. Whatever is bound to a name is either a closed expression or not 
 from __future__ import annotations
 
 import ast
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial, reduce
 from typing import Any, NamedTuple
@@ -18,15 +17,11 @@ from ingestd.detections.formulas import FALSE, TRUE, both, either
 from ingestd.detections.outcomes import ANYTHING, NOTHING, RETURNS_NONE, Outcome, of_expression, raising
 from ingestd.detections.rewrite import Rewriter
 from ingestd.detections.sources import Source, Sources, is_builtin
+from ingestd.detections.syntax import MAX_ELEMENTS, elements, forgotten, is_named, matched, probe
 from ingestd.detections.wellknown import is_deep_get
 
 _MAX_STEPS = 2_000
 _MAX_CALLS = 8
-_MAX_ELEMENTS = 40
-"""Of a constant that a loop goes over, or of a table that a value is looked up in."""
-_RAISING_VALUE_ERROR_ONLY = (ipaddress.ip_address, ipaddress.ip_network)
-"""Functions without effect that, given plain values, raise nothing but ValueError."""
-
 Bindings = Mapping[str, Variable]
 Then = Callable[[Variable], Outcome]
 
@@ -151,24 +146,22 @@ class Walk:
         ends: Callable[[Bindings], Outcome] | None,
     ) -> Outcome:
         """Any of the elements may end the loop, or none. What an iteration leaves for the next is not known."""
-        inside = {**bindings, **_forgotten([loop])}
+        inside = {**bindings, **forgotten([loop])}
 
         def over(found: Variable) -> Outcome:
             if found.expression is None:
                 return ANYTHING
             runs = of_expression(nonempty(found.expression))
             passed = self._body(frame, rest, inside, ends)
-            elements = _elements(found.expression)
-            if elements is None and isinstance(found.expression.node, ast.IfExp):
+            each = elements(found.expression)
+            if each is None and isinstance(found.expression.node, ast.IfExp):
                 test, body, orelse = found.expression.ways()
                 tested = of_expression(test)
                 taken = over(Variable(body)).within(tested.truthy)
                 return raising(tested.raises).merged(taken).merged(over(Variable(orelse)).within(tested.falsy))
-            if elements is None:
+            if each is None:
                 return raising(either(runs.truthy, runs.raises)).merged(passed.within(runs.falsy))
-            bodies = [
-                self._body(frame, loop.body, inside | {name: element}, lambda _: NOTHING) for element in elements
-            ]
+            bodies = [self._body(frame, loop.body, inside | {name: element}, lambda _: NOTHING) for element in each]
             return raising(runs.raises).merged(_any(bodies).within(runs.truthy)).merged(passed)
 
         return self.value(frame.source, loop.iter, bindings, over)
@@ -182,9 +175,10 @@ class Walk:
         ends: Callable[[Bindings], Outcome] | None,
     ) -> Outcome:
         handlers = statement.handlers
-        if not all(_is_named(handler.type) for handler in handlers):
+        if not all(is_named(handler.type) for handler in handlers):
             return ANYTHING
-        if self._is_probe(frame.source, statement, bindings):
+        probed = None if handlers and handlers[0].name else probe(frame.source, statement, bindings)
+        if probed is not None and self._never_raises(frame.source, probed, bindings):
             caught = self._body(frame, handlers[0].body + rest, bindings, ends)
             return caught.merged(self._body(frame, rest, bindings, ends))
         # What is raised may not be caught, so it still counts.
@@ -192,24 +186,13 @@ class Walk:
         through = self._body(frame, statement.body + rest, bindings, ends)
         if frame.declared & {str(handler.name) for handler in handlers}:
             return ANYTHING
-        after = {**bindings, **_forgotten([statement])}
+        after = {**bindings, **forgotten([statement])}
         caught = _any(self._body(frame, handler.body + rest, after, ends) for handler in handlers)
         return through.merged(caught.within(tried.raises))
 
-    def _is_probe(self, source: Source, statement: ast.Try, bindings: Bindings) -> bool:
-        """Whether a try statement does nothing but try whether a value is, say, an address."""
-        match statement.body, statement.handlers:
-            case [ast.Expr(value=ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]))], [
-                ast.ExceptHandler(type=ast.Name(id="ValueError"))
-            ]:
-                if name in bindings or not source.is_bound_once(name) or not is_builtin(source, "ValueError"):
-                    return False
-            case _:
-                return False
-        if source.module.__dict__.get(name) not in _RAISING_VALUE_ERROR_ONLY:
-            return False
+    def _never_raises(self, source: Source, node: ast.expr, bindings: Bindings) -> bool:
         try:
-            return self._rewritten(source, argument, bindings).never_raises
+            return self._rewritten(source, node, bindings).never_raises
         except Unknown:
             return False
 
@@ -353,7 +336,7 @@ class Walk:
             held: Any = table.evaluate(None) if table.is_constant else None
         except Exception:  # noqa: BLE001 - Unknown, or what evaluating the constant raises
             return None
-        if type(held) is not dict or len(held) > _MAX_ELEMENTS:
+        if type(held) is not dict or len(held) > MAX_ELEMENTS:
             return None
 
         def found(wanted: Variable) -> Outcome:
@@ -470,7 +453,7 @@ class Walk:
     ) -> Outcome:
         """The outcome of a call of a function whose source is known, and of what is done with what it returns."""
         home, definition = called
-        given = _matched(call, definition)
+        given = matched(call, definition)
         if self._depth >= _MAX_CALLS or given is None:
             return ANYTHING
 
@@ -491,77 +474,6 @@ class Walk:
 
 
 _KEY = ast.Name("key", ast.Load())
-
-
-class _Argument(NamedTuple):
-    name: str
-    value: ast.expr
-    is_default: bool
-
-
-def _matched(call: ast.Call, definition: ast.FunctionDef) -> list[_Argument] | None:
-    """What each parameter is given, in the order in which it is evaluated; None if that takes more than a look."""
-    names = [parameter.arg for parameter in definition.args.args]
-    given = {str(keyword.arg): keyword.value for keyword in call.keywords}
-    unknown = given.keys() - set(names[len(call.args) :])
-    if has_odd_parameters(definition) or len(call.args) > len(names) or unknown:
-        return None
-    if any(isinstance(argument, ast.Starred) for argument in call.args):
-        return None
-    found = [_Argument(name, value, False) for name, value in zip(names, call.args, strict=False)]
-    found += [_Argument(name, value, False) for name, value in given.items()]
-    defaults = dict(zip(reversed(names), reversed(definition.args.defaults), strict=False))
-    for name in names[len(call.args) :]:
-        if name in given:
-            continue
-        if name not in defaults or not isinstance(defaults[name], ast.Constant):
-            return None
-        found.append(_Argument(name, defaults[name], True))
-    return found
-
-
-def has_odd_parameters(definition: ast.FunctionDef) -> bool:
-    """Whether there are others than plain ones."""
-    arguments = definition.args
-    return bool(arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.posonlyargs)
-
-
-def _elements(over: Expression) -> list[Variable] | None:
-    """What stands for the elements of what a loop goes over: each one of a constant, or any one of a field."""
-    if over.is_constant:
-        try:
-            held: Any = over.evaluate(None)
-        except Exception:  # noqa: BLE001 - the loop raises it, too
-            return []
-        if type(held) not in (list, tuple, set, frozenset, dict) or len(held) > _MAX_ELEMENTS:
-            return None
-        return [Variable(constant(item)) for item in held]
-    if isinstance(over.node, ast.List | ast.Tuple) and len(over.node.elts) <= _MAX_ELEMENTS:
-        return [Variable(over.part(item)) for item in over.node.elts]
-    if over.field is not None and "each" not in over.field.hows and over.is_or_else_empty(ast.List):
-        return [Variable(None, element_of=over.field)]
-    return None
-
-
-def _is_named(kind: ast.expr | None) -> bool:
-    """Whether an except clause says what it catches without evaluating more than names."""
-    if isinstance(kind, ast.Tuple):
-        return all(map(_is_named, kind.elts))
-    if isinstance(kind, ast.Attribute):
-        return _is_named(kind.value)
-    return kind is None or isinstance(kind, ast.Name)
-
-
-def _forgotten(statements: list[ast.stmt]) -> dict[str, Variable]:
-    """The names that the statements bind, of which nothing is known after some of them have run."""
-    found: dict[str, Variable] = {}
-    for statement in statements:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-                found[node.id] = Variable.UNKNOWN
-            elif isinstance(node, ast.ExceptHandler) and node.name is not None:
-                found[node.name] = Variable.UNKNOWN
-    return found
 
 
 def _again(node: ast.BoolOp, values: list[ast.expr]) -> ast.expr:

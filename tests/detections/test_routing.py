@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from ingestd.detections import Engine, Watch, looks, routing
+from ingestd.detections import Engine, Watch, looks, patterns, routing
 from ingestd.detections.event import PantherEvent
 from ingestd.detections.patterns import is_quick
+from ingestd.errors import RuleTimeout
 from tests.detections.conftest import Fork
 
 Json = dict[str, Any]
@@ -251,6 +252,22 @@ def test_long_texts_are_left_to_the_rule(fork: Fork) -> None:
     """What a pattern says of them is not asked for in advance."""
     build(fork, {"pattern": GUARDED["pattern"]})
     assert candidates(fork.engine(), {"name": "x" * 300}) == {"pattern"}
+
+
+def test_pattern_that_takes_too_long_is_left_to_the_rule(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked within the time of the first rule that asks; once that is up, the rule runs and answers for it."""
+    build(fork, {"slow pattern": GUARDED["slow pattern"]})
+    engine = fork.engine()
+    asked = []
+
+    def takes_too_long(self: patterns.Asking, text: object) -> None:
+        asked.append(engine.watch.running)
+        raise RuleTimeout("took more than 1 s")
+
+    monkeypatch.setattr(patterns.Asking, "__call__", takes_too_long)
+    assert candidates(engine, QUIET) == {"slow pattern"}
+    assert asked == ["slow_pattern.0"]
+    assert engine.watch.running is None
 
 
 def test_one_changed_constant_unguards_its_readers_only(fork: Fork) -> None:
