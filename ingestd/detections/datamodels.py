@@ -10,6 +10,7 @@ from typing import Any
 from ingestd.detections.event import PantherError, Unanswered
 from ingestd.detections.immutable import Absent, ImmutableCaseInsensitiveDict
 from ingestd.detections.items import Item
+from ingestd.detections.modules import defined
 from ingestd.errors import Problem
 
 Method = Callable[[ImmutableCaseInsensitiveDict], Any]
@@ -116,7 +117,7 @@ def build(item: Item, module: ModuleType | None, report: Callable[[Problem], Non
             except ValueError as error:
                 report(item.problem(f"Path {path!r} is {error}", "Mappings", index))
         if method:
-            function = getattr(module, str(method), None)
+            function = None if module is None else defined(module, str(method))
             if callable(function):
                 model.methods[name] = function
             else:

@@ -13,11 +13,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 from ingestd.detections import patience, staying, textfile
 from ingestd.detections.failure import innermost_line, shown
 from ingestd.errors import Problem, RuleTimeout
 
+_NAMESPACE = vars(ModuleType)["__dict__"].__get__
 _OPTIONAL = {"boto3": "rules", "botocore": "rules", "policyuniverse": "rules", "pycountry": "rules"}
 
 
@@ -102,11 +104,17 @@ def load_file(name: str, file: Path) -> ModuleType:
     return module
 
 
+def defined(module: ModuleType, name: str) -> Any:
+    """What the module's code has put under a name, None if nothing; does not run a `__getattr__` of the module's."""
+    return _NAMESPACE(module).get(name)
+
+
 def _execute(module: ModuleType, file: Path) -> None:
     code = _compile(file)
     try:
         with patience.limited(file), staying.in_process():
             exec(code, module.__dict__)  # noqa: S102 - running rule authors' code is what this is for
+        _NAMESPACE(module)["__file__"] = str(file)  # it is read again, whatever the code says of itself
     except _HelperError as error:
         line = innermost_line(error, str(file))
         problem = Problem(f"cannot import the helper {error.name!r}", file=str(file), line=line)

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from ingestd.detections import failure, returns, simple
+from ingestd.detections.modules import defined
 from ingestd.detections.spec import Detection
 from ingestd.errors import RuleTimeout
 from ingestd.model import Match
@@ -68,10 +69,10 @@ class Runnable:
         """Raises CodeMissing when the code lacks the function that decides, or a condition is malformed."""
         if module is None:
             return cls(detection, *simple.compile_detection(detection))
-        decide = getattr(module, detection.function, None)
+        decide = defined(module, detection.function)
         if not callable(decide):
             raise CodeMissing(f"{detection.id} has no function {detection.function}(event)")
-        functions = {name: function for name in CHECKS if callable(function := getattr(module, name, None))}
+        functions = {name: function for name in CHECKS if callable(function := defined(module, name))}
         runnable = cls(detection, decide, functions)
         runnable.module = module
         return runnable

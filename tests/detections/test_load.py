@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -120,6 +121,24 @@ def test_a_module_that_ends_its_process_on_import(fork: Fork, call: str) -> None
     assert len(told) == 1
     assert told[0].startswith("rules/Ends.py:3: fails on import: PermissionError('a module may not call os.")
     assert (os._exit, os.fork) == kept
+
+
+def test_a_module_that_pretends(fork: Fork) -> None:
+    """What it answers when it is asked for a name is not asked for, and its file is the one that was read."""
+    answers = "def __getattr__(name):\n    raise SystemExit(0)\n"
+    disguised = (
+        "import sys\nclass Odd(type(sys)):\n    def __getattribute__(self, name):\n        raise SystemExit(0)\n"
+        "sys.modules[__name__].__class__ = Odd\n"
+    )
+    fork.rule("Answers", answers + YES)
+    fork.rule("Disguised", disguised + YES)
+    fork.rule("Elsewhere", "__file__ = '/dev/zero'\n" + YES)
+    loaded = fork.load()
+    assert {*loaded.runnables} == {"Answers", "Disguised", "Elsewhere"}
+    (elsewhere,) = [
+        module for module in loaded.loaded_modules if type(module) is ModuleType and "Else" in module.__name__
+    ]
+    assert elsewhere.__file__ == str(fork.root / "rules/Elsewhere.py")
 
 
 def test_a_broken_helper_is_one_problem(fork: Fork) -> None:
