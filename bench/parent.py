@@ -15,7 +15,6 @@ import structlog
 
 from bench import real
 from bench.generate import RECORDS_PER_OBJECT
-from ingestd.daemon import GARBAGE
 from ingestd.lake.files import LocalFiles
 from ingestd.lake.writer import Writer, WriterSettings
 from ingestd.ledger import Ledger
@@ -30,6 +29,8 @@ OBJECTS = 12
 
 async def measure(rules: Path, objects: list[bytes]) -> None:
     """Print the parent's CPU per event, and how late its loop is, with 1, 2 and 4 children."""
+    from ingestd.daemon import GARBAGE  # here, because where children are measured nothing of a daemon is loaded
+
     gc.set_threshold(*GARBAGE)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     print(f"\n{'the parent':12} {'us CPU/event':>13} {'loop lag p50':>13} {'p99':>9} {'max':>9}   events/s of wall")
