@@ -114,6 +114,10 @@ def _execute(module: ModuleType, file: Path) -> None:
     try:
         with patience.limited(file), staying.in_process():
             exec(code, module.__dict__)  # noqa: S102 - running rule authors' code is what this is for
+        if type(module) is not ModuleType:
+            object.__setattr__(
+                module, "__class__", ModuleType
+            )  # whoever looks through sys.modules would ask its code
         _NAMESPACE(module)["__file__"] = str(file)  # it is read again, whatever the code says of itself
     except _HelperError as error:
         line = innermost_line(error, str(file))
