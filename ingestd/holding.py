@@ -113,14 +113,22 @@ class Holding:
                         await self._source.ack(batch)
             except IngestdError as error:
                 # All is committed: when the messages come again, the ledger knows, and they are acknowledged then
-                occurrences.ack_failed(self._source.name, len(batch), error)
-                occurrences.messages_lost(self._source.name, len(batch))
+                done = batch
+                occurrences.ack_failed(self._source.name, len(done), error)
+                occurrences.messages_lost(self._source.name, len(done))
             else:
-                occurrences.messages_acked(self._source.name, len(batch))
-            for message_id in ids:
-                del self._finished[message_id]
-            for delivery in batch:
+                done = [delivery for delivery in batch if not self._came_again(delivery)]
+                occurrences.messages_acked(self._source.name, len(done))
+            for delivery in done:
                 self._let_go(delivery.message_id)
+            for message_id in ids:
+                if message_id not in self._held:
+                    del self._finished[message_id]
+
+    def _came_again(self, delivery: Delivery) -> bool:
+        """Whether a message was handed out again since: the queue knows it by that receipt only."""
+        current = self._held.get(delivery.message_id)
+        return current is not None and current.received_at != delivery.received_at
 
     async def extend_due(self) -> None:
         """Extend the leases of which about half has passed."""

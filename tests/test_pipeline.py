@@ -310,6 +310,34 @@ async def test_a_message_that_is_acknowledged_while_its_lease_is_extended_is_not
     assert catalogue.value("ingestd_messages_total", source="acknowledging", outcome="acked") == 2
 
 
+async def test_a_message_that_comes_again_while_it_is_acknowledged_is_acknowledged_by_its_new_receipt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its lease ran out at that moment, and the queue does not take the old one."""
+    clock = _Clock()
+    source = MemorySource("again", lease_secs=100, clock=clock)
+    holding = Holding(source, lambda: None, clock=clock)
+    source.put(b"x")
+    (held,) = holding.take(await source.receive(10, 0.0))
+    acknowledge = source.ack
+    receipts: list[str] = []
+
+    async def too_late(deliveries: Sequence[Delivery]) -> None:
+        receipts.extend(delivery.receipt for delivery in deliveries)
+        if len(receipts) == 1:
+            clock.now += 200
+            assert holding.take(await source.receive(10, 0.0)) == []
+        await acknowledge(deliveries)
+
+    monkeypatch.setattr(source, "ack", too_late)
+    holding.finish(held)
+    await holding.acknowledge_finished()
+    assert len(set(receipts)) == 2
+    assert source.messages == {}
+    assert len(holding) == 0
+    assert catalogue.value("ingestd_messages_total", source="again", outcome="acked") == 1
+
+
 async def test_leases_of_messages_that_came_together_are_not_extended_together() -> None:
     """Each at its own moment, none after half of its lease."""
     clock = _Clock()

@@ -35,7 +35,7 @@ BATCH = 32
 RECEIVERS = 8
 """Calls to receive under way at once, at most."""
 CALLS = 32
-"""Calls to delete or extend under way at once, at most: there is one per message."""
+"""Calls to delete, and as many to extend, under way at once, at most: there is one per message."""
 ATTEMPTS = 4
 """Calls to delete one message that fail in passing."""
 FIRST_PAUSE_SECS = 0.1
@@ -115,6 +115,8 @@ class AzureQueueSource(Source):
         self._look_at = 0.0
         self._given_back_until = 0.0
         self._calls = asyncio.Semaphore(CALLS)
+        self._extensions = asyncio.Semaphore(CALLS)
+        """Apart from the others: hundreds of acknowledgements must not be what leases run out behind."""
         self._turns: dict[str, _Turns] = {}
         """Message id → whose turn it is, while something is done to the message."""
         self._dice = random.Random()  # noqa: S311 - spreads leases, guards nothing
@@ -187,7 +189,7 @@ class AzureQueueSource(Source):
     async def extend(self, deliveries: Sequence[Delivery], lease_secs: float) -> list[Delivery]:
         """See `Source`."""
         lease = self._spread(lease_secs)
-        outcomes = await self._each(deliveries, lambda delivery: self._hide(delivery, lease))
+        outcomes = await self._each(deliveries, lambda delivery: self._hide(delivery, lease), self._extensions)
         # one that could not be asked for now is still ours as far as we know: asked for again at the next turn
         kept = [
             delivery if isinstance(outcome, Exception) else outcome
@@ -201,7 +203,7 @@ class AzureQueueSource(Source):
     async def nack(self, deliveries: Sequence[Delivery], delay_secs: float = 0.0) -> None:
         """See `Source`."""
         delay = min(math.ceil(delay_secs), LONGEST_LEASE_SECS)
-        outcomes = await self._each(deliveries, lambda delivery: self._hide(delivery, delay))
+        outcomes = await self._each(deliveries, lambda delivery: self._hide(delivery, delay), self._calls)
         if delay <= SOON_SECS and deliveries:
             self._given_back_until = max(self._given_back_until, self._clock() + delay + 1)
         _raise_first(outcomes)
@@ -211,7 +213,7 @@ class AzureQueueSource(Source):
         if not deliveries:
             return
         hit("source.before_ack")
-        _raise_first(await self._each(deliveries, self._delete))
+        _raise_first(await self._each(deliveries, self._delete, self._calls))
         hit("source.after_ack")
 
     async def dead_letter(self, delivery: Delivery, reason: str, detail: str) -> None:
@@ -255,12 +257,15 @@ class AzureQueueSource(Source):
             raise
 
     async def _each(
-        self, deliveries: Sequence[Delivery], act: Callable[[Delivery], Awaitable[Delivery | None]]
+        self,
+        deliveries: Sequence[Delivery],
+        act: Callable[[Delivery], Awaitable[Delivery | None]],
+        calls: asyncio.Semaphore,
     ) -> list[Delivery | Exception | None]:
         """Do it to each message, many at once, one after the other for the same message; what came of each."""
 
         async def one(delivery: Delivery) -> Delivery | None:
-            async with self._turns[delivery.message_id].lock, self._calls:
+            async with self._turns[delivery.message_id].lock, calls:
                 return await act(delivery)
 
         for delivery in deliveries:

@@ -15,9 +15,10 @@ import pytest
 from ingestd.cloud.azure import Account, Clients
 from ingestd.errors import Permanent, Retryable
 from ingestd.model import Delivery
+from ingestd.sources import azure_queue
 from ingestd.sources._azure_letters import MAX_BYTES, poison
 from ingestd.sources.azure_queue import BATCH, CONTRIBUTOR, SENDER, AzureQueueSource, Config, stores
-from tests.azure.proxy import Proxy, Refuse, in_front_of, operation, operations
+from tests.azure.proxy import Hold, Proxy, Refuse, in_front_of, operation, operations
 from tests.azure.servers import Azure
 
 
@@ -153,6 +154,28 @@ async def test_an_acknowledgement_during_an_extension_uses_its_receipt(
     await source.ack(received)
     await extending
     assert azure.left(queue) == 0
+
+
+async def test_leases_do_not_run_out_behind_acknowledgements(
+    azure: Azure, proxy: Proxy, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a commit there are hundreds of them, and the service may be slow."""
+    monkeypatch.setattr(azure_queue, "CALLS", 1)
+    queue = azure.queue()
+    for name in "ab":
+        azure.send(queue, name)
+    source = made.source(queue, proxy)
+    first, second = await source.receive(10, 5)
+    go_on = asyncio.Event()
+    proxy.rule = lambda seen: Hold(go_on) if operation(seen) == "delete" else None
+    acknowledging = asyncio.create_task(source.ack([first]))
+    await asyncio.sleep(0)
+    (extended,) = await source.extend([second], 60)
+    assert extended.receipt != second.receipt
+    assert not acknowledging.done()
+    go_on.set()
+    await acknowledging
+    assert azure.left(queue) == 1
 
 
 async def test_leases_differ_a_little(azure: Azure, made: Made) -> None:
