@@ -80,6 +80,8 @@ class PantherEvent(ImmutableCaseInsensitiveDict):
                 found = found._seen[key]
                 if found is Absent:
                     found = default
+            elif kind is str or found is None:  # asking whether these are mappings takes longer than all the rest
+                found = default
             elif isinstance(found, Mapping):
                 found = found.get(key, default)
             else:

@@ -44,7 +44,7 @@ def reader(field: Field) -> Reader:
         return lambda event: event._seen[key]
     if len(keys) == 2:
         return _second_level(*keys)
-    return lambda event: event.deep_get(*keys)
+    return _deep(keys)
 
 
 def _asking_udm(name: str) -> Reader:
@@ -80,6 +80,22 @@ def _second_level(outer: str, inner: str) -> Reader:
         if type(found) is str:  # most are, and need no view
             return found
         found = view._seen[inner]
+        return None if found is Absent else found
+
+    return read
+
+
+def _deep(keys: tuple[str, ...]) -> Reader:
+    """`event.deep_get(*keys)`, without asking what else might be a mapping."""
+    *outer, last = keys
+
+    def read(event: PantherEvent) -> Any:
+        view: Any = event
+        for key in outer:
+            view = view._seen[key]
+            if type(view) is not ImmutableCaseInsensitiveDict:
+                return None
+        found = view._seen[last]
         return None if found is Absent else found
 
     return read

@@ -29,7 +29,7 @@ _MAX_BRANCHES = 8_192
 _FREE_BRANCHES = 4_096
 _EVENTS_PER_BRANCH = 8
 """Events that pay for one more branch: traffic that never repeats itself must not spend its time on growing trees."""
-_COSTS = {"get": 0.4, "chain": 0.5, "udm": 0.6, "method": 2.0, "walk": 1.0, "within": 0.8, "each": 1.2}
+_COSTS = {"get": 0.4, "chain": 0.6, "udm": 1.5, "method": 4.0, "walk": 2.0, "within": 1.2, "each": 2.5}
 _QUESTION_COST = 0.2
 """Of a look, and of one question about a text not met before, in microseconds."""
 _EMPTY = PantherEvent({})
@@ -157,7 +157,10 @@ class Plan:
         return chosen
 
     def _cost(self, look: Look) -> float:
-        return _COSTS[look.field.how] + (_QUESTION_COST * look.searching if look.field in self._unique else 0.0)
+        steps = 0.3 * (len(look.field.keys) - 1)
+        return (
+            _COSTS[look.field.how] + steps + (_QUESTION_COST * look.searching if look.field in self._unique else 0.0)
+        )
 
     def _note_filled(self, look: Look) -> None:
         """A field's answers to texts have used up their room."""
