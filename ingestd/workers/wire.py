@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import mmap
 import socket
 from collections import deque
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 
 from ingestd.workers.frames import HEADER, MAX_FRAME, MAX_MESSAGE, MORE, ProtocolError
 
-Payload: TypeAlias = "bytes | bytearray | mmap.mmap"
+Payload: TypeAlias = "bytes | bytearray"
 
 _INPUT_BYTES: Final = 256 << 10
 """About what a socket holds; frames that do not end in it get memory of their own."""
@@ -24,8 +23,6 @@ _WAITING_BYTES: Final = 4 << 20
 """Of messages that nobody took yet: then nothing more is read."""
 _UNSENT_BYTES: Final = 1 << 20
 """Of frames that the child has not taken yet: then writing waits."""
-_HUGE_BYTES: Final = 2 << 20
-"""Size of a huge page: memory from there on comes in few large pages instead of many small ones."""
 
 
 class Message(NamedTuple):
@@ -113,8 +110,11 @@ class Wire(asyncio.BufferedProtocol):
             if len(here) == length:
                 self._take(Message(kind, task, bytes(here)))
                 continue
-            self._long = Message(kind, task, _memory(length))
-            whole = memoryview(cast("bytearray", self._long.payload))
+            memory = bytearray(
+                length
+            )  # of the heap, which has it again and again: fresh pages would be zeroed each time
+            self._long = Message(kind, task, memory)
+            whole = memoryview(memory)
             whole[: len(here)] = here
             self._missing = whole[len(here) :]
         self._filled = end - at
@@ -186,12 +186,3 @@ class Wire(asyncio.BufferedProtocol):
         self._over = self._over or why
         self._arrived.set()
         self._writable.set()
-
-
-def _memory(length: int) -> bytearray | mmap.mmap:
-    if length < _HUGE_BYTES:
-        return bytearray(length)
-    memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a kernel without them
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
