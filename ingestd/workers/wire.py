@@ -110,9 +110,8 @@ class Wire(asyncio.BufferedProtocol):
             if len(here) == length:
                 self._take(Message(kind, task, bytes(here)))
                 continue
-            memory = bytearray(
-                length
-            )  # of the heap, which has it again and again: fresh pages would be zeroed each time
+            # The heap has it again, from a result that was committed: fresh pages would be zeroed each time.
+            memory = bytearray(length)
             self._long = Message(kind, task, memory)
             whole = memoryview(memory)
             whole[: len(here)] = here
