@@ -87,7 +87,7 @@ def test_each_kind_has_its_type() -> None:
     """Numbers, booleans and times are typed; JSON and objects without fields are text; objects are structs."""
     builder = BatchBuilder(lambda _: TABLE)
     builder.add_event(base())
-    schema = pa.ipc.open_stream(builder.take()[0].ipc).schema
+    schema = pa.ipc.open_stream(pa.py_buffer(builder.take()[0].ipc)).schema
     assert schema.field("big").type == pa.int64()
     assert schema.field("small").type == pa.int16()
     assert schema.field("when").type == pa.timestamp("us", "UTC")

@@ -66,7 +66,7 @@ async def outcome(data: bytes, route: Route) -> tuple[list[str], Counter[tuple[s
         for count in result.counts:
             counts[count.log_type, count.outcome] += count.records
     tables = [table for result in results for table in result.tables if table.table == "events"]
-    rows = [row for table in tables for row in pa.ipc.open_stream(table.ipc).read_all().to_pylist()]
+    rows = [row for table in tables for row in pa.ipc.open_stream(pa.py_buffer(table.ipc)).read_all().to_pylist()]
     return sorted(str(row["p_row_id"])[20:28] for row in rows), counts
 
 
@@ -200,6 +200,6 @@ async def test_a_route_decides_whether_unknown_fields_stay() -> None:
         await executor.run(ObjectTask(task=1, identity="file:a#1", source="a", route=route), lambda: read())
         await executor.close()
         (table,) = [table for result in executor_rows for table in result.tables]
-        (row,) = pa.ipc.open_stream(table.ipc).read_all().to_pylist()
+        (row,) = pa.ipc.open_stream(pa.py_buffer(table.ipc)).read_all().to_pylist()
         kept.append(row["p_unknown_fields"] is not None)
     assert kept == [True, False]
