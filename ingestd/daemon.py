@@ -37,7 +37,7 @@ from ingestd.pipeline import Keeper
 from ingestd.reading import Shared
 from ingestd.reload import Coalesced, changed, needs_restart
 from ingestd.rule_calls import RuleCalls, RuleSecrets
-from ingestd.schedule import Schedule
+from ingestd.scheduled.service import Schedule
 from ingestd.state import history
 from ingestd.state.base import State
 from ingestd.state.kv import RuleStore

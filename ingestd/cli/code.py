@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from ingestd.config.models import Root
-    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.loading.detection_set import DetectionSet
     from ingestd.model import Column
 
 
@@ -43,7 +43,7 @@ def columns(root: Root) -> dict[str, tuple[Column, ...]]:
 def detection_problems(root: Root, known: Collection[str] | None) -> tuple[int, list[Problem], list[Problem]]:
     """Of the detections that the configuration names: how many run, what is wrong with them, and what may be."""
     from ingestd.config.convert import detection_options
-    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.loading.detection_set import DetectionSet
 
     if not root.detections.paths:
         return 0, [], []
@@ -75,8 +75,8 @@ def _queries(detections: DetectionSet, root: Root) -> Iterator[Problem]:
 def folder_problems(paths: tuple[str, ...], root: Root) -> tuple[int, list[Problem], list[Problem]]:
     """Of folders of detections: how many there are, what is wrong with them, enabled or not, and what may be. Of the
     configuration only the schemas are asked."""
-    from ingestd.detections import idle
-    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.loading import idle
+    from ingestd.detections.loading.detection_set import DetectionSet
     from ingestd.detections.options import Options
 
     options = Options(

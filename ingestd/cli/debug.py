@@ -15,9 +15,9 @@ import typer
 from ingestd.cli import output, public
 
 if TYPE_CHECKING:
-    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.loading.detection_set import DetectionSet
     from ingestd.detections.runnable import Runnable
-    from ingestd.detections.testcase import TestResult
+    from ingestd.detections.testing.case import TestResult
 
 EXIT_FAILED = 1
 
@@ -40,14 +40,14 @@ def command(
 
     `breakpoint()` anywhere in a rule or helper stops there. What a function raises is shown with its traceback.
     """
-    from ingestd.detections import testing
-    from ingestd.detections.testcase import run_test
+    from ingestd.detections.testing import suite
+    from ingestd.detections.testing.case import run_test
 
     detections = _load(public.existing(path or [Path()], "--path"), rule)
     detection = detections.detections[rule]
     index = _index([str(item.get("Name")) for item in detection.tests], test, rule)
     if detection.kind == "correlation_rule":
-        result = testing.run_correlation_test(detections, detection, detection.tests[index], index)
+        result = suite.run_correlation_test(detections, detection, detection.tests[index], index)
     else:
         runnable = detections.runnables[rule]
         watched = _Watched(runnable, stop=stop, post_mortem=post_mortem)
@@ -114,8 +114,8 @@ def _stopping(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _load(paths: list[Path], rule: str) -> DetectionSet:
     """The one detection; what is wrong with other files does not matter here."""
-    from ingestd.detections.items import did_you_mean
-    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.loading.detection_set import DetectionSet
+    from ingestd.detections.loading.items import did_you_mean
     from ingestd.detections.options import Options
 
     names = tuple(str(path) for path in paths)
@@ -146,7 +146,7 @@ def _index(names: list[str], wanted: str, rule: str) -> int:
 
 
 def _print(result: TestResult) -> None:
-    from ingestd.detections.testing import line_of
+    from ingestd.detections.testing.suite import line_of
 
     for function in result.functions:
         said = f"raised {function.error}" if function.error else f"gave {function.output!r}"

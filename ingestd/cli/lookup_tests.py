@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from ingestd.detections.items import Item
-from ingestd.detections.load import DetectionSet
-from ingestd.detections.testcase import FunctionResult, TestResult
-from ingestd.detections.testing import Report, Settings
+from ingestd.detections.loading.detection_set import DetectionSet
+from ingestd.detections.loading.items import Item
+from ingestd.detections.testing.case import FunctionResult, TestResult
+from ingestd.detections.testing.suite import Report, Settings
 from ingestd.enrichment.tables import Tables, TableSpec, data_file
 
 KIND = "lookup_table"

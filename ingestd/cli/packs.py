@@ -13,7 +13,7 @@ from ingestd.cli import output, public
 from ingestd.cli.options import Json
 
 if TYPE_CHECKING:
-    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.loading.detection_set import DetectionSet
 
 EXIT_FAILED = 1
 
@@ -47,7 +47,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """What one pack names, and whether its file enables it."""
-    from ingestd.detections.items import did_you_mean
+    from ingestd.detections.loading.items import did_you_mean
 
     loaded = _load(path)
     if pack not in loaded.packs:
@@ -72,7 +72,7 @@ def check(path: Paths = None, as_json: Json = False) -> None:
     imports, a query or a data model that it needs. Ingestd itself always loads helpers and data models; other tools
     take from a fork only what the pack names.
     """
-    from ingestd.detections import packs
+    from ingestd.detections.loading import packs
 
     loaded = _load(path)
     findings = packs.check(loaded)
@@ -93,7 +93,7 @@ def check(path: Paths = None, as_json: Json = False) -> None:
 
 
 def _load(path: list[Path] | None) -> DetectionSet:
-    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.loading.detection_set import DetectionSet
     from ingestd.detections.options import Options
 
     paths = tuple(str(one) for one in public.existing(path or [Path()], "--path"))

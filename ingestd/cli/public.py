@@ -42,7 +42,7 @@ class Command(TyperCommand):
 
 
 def _read(file: Path) -> dict[str, Any]:
-    from ingestd.detections import yaml12
+    from ingestd.detections.loading import yaml12
     from ingestd.errors import ConfigError, Problem
 
     try:

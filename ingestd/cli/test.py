@@ -15,10 +15,10 @@ from ingestd.cli.options import Json
 from ingestd.cli.public import existing, option
 
 if TYPE_CHECKING:
-    from ingestd.detections.coverage import Coverage, FileCoverage
-    from ingestd.detections.load import DetectionSet
-    from ingestd.detections.testing import Report, Settings
-    from ingestd.detections.verification import Verification
+    from ingestd.detections.loading.detection_set import DetectionSet
+    from ingestd.detections.testing.coverage import Coverage, FileCoverage
+    from ingestd.detections.testing.suite import Report, Settings
+    from ingestd.detections.testing.verification import Verification
 
 EXIT_FAILED = 1
 MOST_CHILDREN = 8
@@ -84,7 +84,7 @@ def command(
     file .panther_settings.yml in the working folder.
     """
     from ingestd.cli import test_report, watching
-    from ingestd.detections import testing
+    from ingestd.detections.testing import suite
 
     chosen = _chosen(context, paths or [], path or [])
     if watch:
@@ -92,7 +92,7 @@ def command(
     measured = _coverage(chosen) if coverage else None
     detections = _load(chosen, tuple(ignore_files or ()), ignore_extra_keys, measured)
     ids = _ids(detections, filter or [])
-    settings = testing.Settings(
+    settings = suite.Settings(
         ids=tuple(name for name in ids if name in detections.detections),
         names=tuple(test_names or ()),
         skip_disabled=skip_disabled_tests,
@@ -100,7 +100,7 @@ def command(
         minimum=minimum_tests,
         jobs=jobs,
     )
-    report = testing.run_all(detections, settings, measured)
+    report = suite.run_all(detections, settings, measured)
     # Before tables are loaded: that starts threads, and a process with threads should not fork.
     compared = _verify(detections, mutations, jobs) if verify_routing else None
     _add_tables(report, detections, ids, table_data or [], settings)
@@ -124,7 +124,7 @@ def _chosen(context: typer.Context, paths: list[Path], path: list[Path]) -> list
 
 
 def _verify(detections: DetectionSet, mutations: int, jobs: int) -> Verification:
-    from ingestd.detections.verification import verify
+    from ingestd.detections.testing.verification import verify
 
     output.note(f"comparing routing with running every rule, on {mutations} made-up events per log type…")
     return verify(detections, mutations=mutations, jobs=jobs)
@@ -163,7 +163,7 @@ def _write_junit(report: Report, file: Path) -> None:
 
 
 def _coverage(paths: list[Path]) -> Coverage:
-    from ingestd.detections.coverage import Coverage, NoCoverage
+    from ingestd.detections.testing.coverage import Coverage, NoCoverage
 
     try:
         return Coverage([str(path) for path in paths])
@@ -173,7 +173,7 @@ def _coverage(paths: list[Path]) -> Coverage:
 
 def _load(paths: list[Path], ignore: tuple[str, ...], extra_keys: bool, measured: Coverage | None) -> DetectionSet:
     """What can be loaded; what cannot is in the set's problems."""
-    from ingestd.detections.load import DetectionSet
+    from ingestd.detections.loading.detection_set import DetectionSet
     from ingestd.detections.options import Options
 
     options = Options(
@@ -190,7 +190,7 @@ def _load(paths: list[Path], ignore: tuple[str, ...], extra_keys: bool, measured
 
 def _ids(detections: DetectionSet, filters: list[str]) -> tuple[str, ...]:
     """Detections and lookup tables to test."""
-    from ingestd.detections.selection import Filter, FilterError, choose
+    from ingestd.detections.testing.selection import Filter, FilterError, choose
 
     try:
         wanted = [Filter.parse(text) for text in filters]

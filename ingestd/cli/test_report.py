@@ -13,15 +13,15 @@ from xml.etree import ElementTree as Xml
 import msgspec
 
 from ingestd.cli import output
-from ingestd.detections.testing import line_of
+from ingestd.detections.testing.suite import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ingestd.detections.coverage import FileCoverage
-    from ingestd.detections.testcase import TestResult
-    from ingestd.detections.testing import Report
-    from ingestd.detections.verification import Verification
+    from ingestd.detections.testing.case import TestResult
+    from ingestd.detections.testing.coverage import FileCoverage
+    from ingestd.detections.testing.suite import Report
+    from ingestd.detections.testing.verification import Verification
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _RED, _GREEN, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[0m"

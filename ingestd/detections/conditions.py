@@ -15,7 +15,7 @@ from typing import Any
 
 from ingestd.detections.event import PantherEvent
 from ingestd.detections.immutable import Absent, ImmutableCaseInsensitiveDict, thaw
-from ingestd.detections.items import did_you_mean
+from ingestd.detections.loading.items import did_you_mean
 
 Getter = Callable[[Any], Any]
 """Event or list element to a value, or `Absent`."""

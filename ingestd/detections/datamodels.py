@@ -9,8 +9,8 @@ from typing import Any
 
 from ingestd.detections.event import PantherError, Unanswered
 from ingestd.detections.immutable import Absent, ImmutableCaseInsensitiveDict
-from ingestd.detections.items import Item
-from ingestd.detections.modules import defined
+from ingestd.detections.loading.items import Item
+from ingestd.detections.loading.modules import defined
 from ingestd.errors import Problem
 
 Method = Callable[[ImmutableCaseInsensitiveDict], Any]

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import msgspec
 import orjson
 
-from ingestd.detections import failure, joins, results, returns
+from ingestd.detections import failure, results, returns
+from ingestd.detections.correlation import joins
 from ingestd.detections.event import PantherEvent
-from ingestd.detections.load import DetectionSet
-from ingestd.detections.routing import Analysis, Plan
+from ingestd.detections.loading.detection_set import DetectionSet
+from ingestd.detections.routing.plan import Analysis, Plan
 from ingestd.detections.runnable import Runnable
 from ingestd.detections.watch import Watch
 from ingestd.errors import RuleTimeout

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ingestd.detections.items import Item
+from ingestd.detections.loading.items import Item
 from ingestd.errors import Problem
 
 Lookup = Callable[[str, Any], dict[str, Any] | None]

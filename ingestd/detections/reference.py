@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingestd.detections.discover import read_items
-from ingestd.detections.load import DetectionSet
+from ingestd.detections.loading.detection_set import DetectionSet
+from ingestd.detections.loading.discover import read_items
 from ingestd.detections.options import Options
 from ingestd.detections.runnable import Runnable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ingestd.detections import returns
-from ingestd.detections.load import DetectionSet
+from ingestd.detections.loading.detection_set import DetectionSet
 from ingestd.detections.runnable import Runnable
 from ingestd.model import Match
 

@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from ingestd.detections import failure, returns, simple
-from ingestd.detections.modules import defined
-from ingestd.detections.spec import Detection
+from ingestd.detections.loading.modules import defined
+from ingestd.detections.loading.spec import Detection
 from ingestd.errors import RuleTimeout
 from ingestd.model import Match
 

@@ -10,7 +10,7 @@ from typing import Any
 from ingestd.detections import conditions
 from ingestd.detections.conditions import ConditionError, Test
 from ingestd.detections.immutable import Absent
-from ingestd.detections.spec import Detection
+from ingestd.detections.loading.spec import Detection
 from ingestd.model import SEVERITIES
 
 Function = Callable[[Any], Any]

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from cronsim import CronSim, CronSimError
 
-from ingestd.detections import yaml12
-from ingestd.detections.correlation import Correlation
-from ingestd.detections.items import Item
+from ingestd.detections.correlation.model import Correlation
+from ingestd.detections.loading import yaml12
+from ingestd.detections.loading.items import Item
 from ingestd.errors import Problem
 
 DEFAULT_TIMEOUT_MINUTES = 5.0

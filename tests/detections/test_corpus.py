@@ -18,9 +18,9 @@ pytestmark = pytest.mark.skipif(not CORPUS, reason="INGESTD_CORPUS names no chec
 
 VERDICTS = """
 import json, sys
-from ingestd.detections import testing
+from ingestd.detections.testing import suite
 jobs, seed = int(sys.argv[2]), int(sys.argv[3]) or None
-report = testing.run_all(testing.load_for_tests((sys.argv[1],)), testing.Settings(jobs=jobs, shuffle_seed=seed))
+report = suite.run_all(suite.load_for_tests((sys.argv[1],)), suite.Settings(jobs=jobs, shuffle_seed=seed))
 print(json.dumps([[one.id, one.index, one.name, one.actual, one.passed] for one in report.results]))
 """
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ingestd.detections.correlation import Finding, Sighting
-from ingestd.detections.correlation_format import CorrelationError, parse, sightings_of
-from ingestd.detections.findings import find, findings
-from ingestd.detections.joins import values, with_joins
+from ingestd.detections.correlation.findings import find, findings
+from ingestd.detections.correlation.joins import values, with_joins
+from ingestd.detections.correlation.model import Finding, Sighting
+from ingestd.detections.correlation.syntax import CorrelationError, parse, sightings_of
 from ingestd.errors import ConfigError
 from ingestd.model import Match
 from tests.detections.conftest import Fork

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ingestd.detections import DetectionSet, Options, textfile, yaml12
-from ingestd.detections.idle import find
+from ingestd.detections import DetectionSet, Options
+from ingestd.detections.loading import textfile, yaml12
+from ingestd.detections.loading.idle import find
 from ingestd.errors import Problem
 from tests.detections.conftest import Fork
 

@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 import pytest
 
-from ingestd.detections import DetectionSet, Engine, Watch, kv, reference, testing
-from ingestd.detections.spec import Detection
+from ingestd.detections import DetectionSet, Engine, Watch, kv, reference
+from ingestd.detections.loading.spec import Detection
+from ingestd.detections.testing import suite
 from ingestd.schemas import Registry, Session, SessionInfo
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ class Absent(dict[str, Any]):
 @pytest.fixture(scope="module")
 def own() -> DetectionSet:
     """All of them, with their tests."""
-    return testing.load_for_tests((str(OWN),))
+    return suite.load_for_tests((str(OWN),))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def _samples(own: DetectionSet) -> Iterator[tuple[Detection, str, dict[str, Any]
 
 def test_every_rule_passes_its_tests(own: DetectionSet) -> None:
     """Two tests or more each, one that alerts and one that does not, and some test states the title."""
-    report = testing.run_all(own, testing.Settings(minimum=2))
+    report = suite.run_all(own, suite.Settings(minimum=2))
     assert report.failed == {}
     assert len(own.detections) >= LEAST_RULES
     untitled = [one.id for one in own.detections.values() if not any("ExpectedTitle" in test for test in one.tests)]
@@ -114,7 +115,7 @@ def test_every_rule_passes_its_tests(own: DetectionSet) -> None:
 def test_what_is_worse_is_an_alert_of_its_own(own: DetectionSet) -> None:
     """Where the event decides on the severity, a worse match does not vanish in the alert of one that was less so."""
     severities: dict[tuple[str, str], set[str]] = {}
-    for result in testing.run_all(own, testing.Settings()).results:
+    for result in suite.run_all(own, suite.Settings()).results:
         if result.alert is not None:
             severities.setdefault((result.id, result.alert.dedup), set()).add(result.alert.severity)
     assert [key for key, several in severities.items() if len(several) > 1] == []
@@ -250,5 +251,5 @@ def test_an_enormous_document_is_looked_at_within_the_time_limit(own: DetectionS
 @pytest.mark.skipif("INGESTD_CORPUS" not in os.environ, reason="INGESTD_CORPUS names no checkout of a public corpus")
 def test_they_live_beside_a_public_corpus() -> None:
     """Loaded together: no id, helper or data model is taken twice."""
-    loaded = testing.load_for_tests((str(OWN), os.environ["INGESTD_CORPUS"]))
+    loaded = suite.load_for_tests((str(OWN), os.environ["INGESTD_CORPUS"]))
     assert "Ingestd.AWS.TrailStopped" in loaded.detections

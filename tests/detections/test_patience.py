@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from ingestd.detections import DetectionSet, Options, patience
+from ingestd.detections import DetectionSet, Options
+from ingestd.detections.loading import patience
 from tests.detections.conftest import Fork
 
 YES = "def rule(event):\n    return True\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ingestd.detections import provenance
+from ingestd.detections.loading import provenance
 from tests.detections.conftest import Fork
 
 YES = "def rule(event):\n    return True\n"

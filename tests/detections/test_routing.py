@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from ingestd.detections import Engine, Watch, looks, patterns, routing
+from ingestd.detections import Engine, Watch
 from ingestd.detections.event import PantherEvent
-from ingestd.detections.patterns import is_quick
+from ingestd.detections.routing import looks, patterns, plan
+from ingestd.detections.routing.patterns import is_quick
 from ingestd.errors import RuleTimeout
 from tests.detections.conftest import Fork
 
@@ -416,9 +417,9 @@ def test_routing_changes_nothing(fork: Fork, seed: int) -> None:
 def test_routing_within_narrow_bounds(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
     """Little room for answers and trees: they are forgotten and begun anew, and no match is missed."""
     monkeypatch.setattr(looks, "MAX_VALUES", 4)
-    monkeypatch.setattr(routing, "_MAX_BRANCHES", 40)
-    monkeypatch.setattr(routing, "_FREE_BRANCHES", 100)
-    monkeypatch.setattr(routing, "_EVENTS_PER_BRANCH", 2)
+    monkeypatch.setattr(plan, "_MAX_BRANCHES", 40)
+    monkeypatch.setattr(plan, "_FREE_BRANCHES", 100)
+    monkeypatch.setattr(plan, "_EVENTS_PER_BRANCH", 2)
     build(fork, GUARDED)
     engine = Engine(fork.load(), Watch(), routing="verify")
     generator = random.Random(0)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from ingestd.detections import forked, kv, testing
-from ingestd.detections.testcase import TestResult
+from ingestd.detections import kv
+from ingestd.detections.testing import forked, suite
+from ingestd.detections.testing.case import TestResult
 from ingestd.errors import ConfigError
 from tests.detections.conftest import Fork
 
@@ -25,7 +26,7 @@ def case(expected: bool, log: Any = None, **keys: Any) -> dict[str, Any]:
 def run(fork: Fork, code: str | None, *tests: dict[str, Any], **keys: Any) -> list[TestResult]:
     """The results of a rule's tests."""
     fork.rule("My.Rule", code, Tests=list(tests), **keys)
-    return testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings()).results
+    return suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings()).results
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,8 @@ def test_a_failure_says_where_and_what(fork: Fork) -> None:
     assert first.errors == ["expected rule() to be True, got KeyError: 'gone': My.Rule.py, line 3, in rule"]
     assert first.printed == "looking\n"
     lines = Path(first.file).read_text().splitlines()
-    assert "t" in lines[testing.line_of(first) - 1]
-    assert "second" in lines[testing.line_of(second) - 1]
+    assert "t" in lines[suite.line_of(first) - 1]
+    assert "second" in lines[suite.line_of(second) - 1]
 
 
 def test_policies(fork: Fork) -> None:
@@ -67,7 +68,7 @@ def test_policies(fork: Fork) -> None:
     code = "def policy(resource):\n    assert type(resource) is dict\n    return resource['ok']\n"
     tests = [{"Name": "t", "ExpectedResult": ok, "Resource": {"ok": ok}} for ok in (True, False)]
     fork.rule("P", code, AnalysisType="policy", ResourceTypes=["X"], Tests=tests)
-    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings())
     assert [(result.kind, result.actual, result.passed) for result in report.results] == [
         ("policy", True, True),
         ("policy", False, True),
@@ -157,10 +158,10 @@ def test_nobody_is_expected_as_an_empty_list(fork: Fork) -> None:
 def test_unknown_destinations(fork: Fork) -> None:
     """Fail only when the destinations that exist are given."""
     fork.rule("A", YES + "def destinations(event): return ['soc']\n", Tests=[case(True)])
-    loaded = testing.load_for_tests((str(fork.root),))
-    assert testing.run_all(loaded, testing.Settings()).passed
-    assert testing.run_all(loaded, testing.Settings(destinations=("soc",))).passed
-    assert not testing.run_all(loaded, testing.Settings(destinations=("other",))).passed
+    loaded = suite.load_for_tests((str(fork.root),))
+    assert suite.run_all(loaded, suite.Settings()).passed
+    assert suite.run_all(loaded, suite.Settings(destinations=("soc",))).passed
+    assert not suite.run_all(loaded, suite.Settings(destinations=("other",))).passed
 
 
 def test_standard_fields_follow_the_sample(fork: Fork) -> None:
@@ -179,7 +180,7 @@ def test_filters_and_yaml_rules_are_tested_too(fork: Fork) -> None:
     fork.rule("A", YES, InlineFilters=filters, Tests=[case(True, {"env": "prod"}), case(False, {"env": "x"})])
     detection = [{"Key": "env", "Condition": "Equals", "Value": "prod"}]
     fork.rule("B", Detection=detection, Tests=[case(True, {"env": "prod"}), case(False, {"env": "x"})])
-    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings())
     assert [(result.id, result.passed) for result in report.results] == [("A", True)] * 2 + [("B", True)] * 2
 
 
@@ -195,7 +196,7 @@ def test_correlation_rules_are_tested_too(fork: Fork) -> None:
         {"Name": "bad", "ExpectedResult": True, "RuleOutputs": ["x"]},
     ]
     fork.rule("C", AnalysisType="correlation_rule", Detection=[{"Group": steps}], Tests=tests)
-    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings())
     assert [(result.name, result.passed) for result in report.results] == [
         ("both", True),
         ("one", True),
@@ -212,12 +213,12 @@ def test_derived_detections_are_tested(fork: Fork) -> None:
     fork.item("rules/one.yml", derived | {"RuleID": "One"})
     own = case(True, {"env": "prod"}, ExpectedSeverity="High")
     fork.item("rules/two.yml", derived | {"RuleID": "Two", "Tests": [own, case(False)]})
-    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings())
     outcome = {(result.id, result.index): result.passed for result in report.results}
     assert outcome == {("Base", 0): True, ("One", 0): False, ("Two", 0): True, ("Two", 1): True}
     one = next(result for result in report.results if result.id == "One")
     assert one.errors == ["expected severity 'LOW', got 'HIGH'"]
-    assert f"{one.file}:{testing.line_of(one)}" == f"{base}:{base.read_text().splitlines().index('Tests:') + 2}"
+    assert f"{one.file}:{suite.line_of(one)}" == f"{base}:{base.read_text().splitlines().index('Tests:') + 2}"
 
 
 def test_what_is_derived_of_what_is_derived_is_refused(fork: Fork) -> None:
@@ -236,17 +237,17 @@ def test_a_policy_cannot_change_the_samples_of_others(fork: Fork) -> None:
     tests = [{"Name": name, "ExpectedResult": True, "Resource": shared} for name in "tu"]
     code = "def policy(resource):\n    return resource['tags'].pop('a') == 1\n"
     fork.rule("P", code, AnalysisType="policy", ResourceTypes=["X"], Tests=tests)
-    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings())
     assert [result.passed for result in report.results] == [True, True]
 
 
 def test_a_rule_that_never_returns(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails after its time, also where it catches everything; all others are tested."""
-    monkeypatch.setattr(testing, "LIMIT_SECS", 0.5)
+    monkeypatch.setattr(suite, "LIMIT_SECS", 0.5)
     forever = "def rule(event):\n    while True:\n        pass\n"
     fork.rule("A", forever, Tests=[case(True)])
     fork.rule("B", YES, Tests=[case(True)])
-    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings(jobs=1))
+    report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings(jobs=1))
     assert [result.passed for result in report.results] == [False, True]
     assert "RuleTimeout: the test took longer than 0.5 s: A.py, line " in report.failed["A"][0]
 
@@ -280,7 +281,7 @@ def test_a_detection_that_forks(fork: Fork) -> None:
     fork.rule("A", "import os\ndef rule(event):\n    os.fork()\n    return True\n", Tests=[case(True)])
     fork.rule("B", "import os\ndef rule(event):\n    os._exit(3)\n", Tests=[case(True)])
     fork.rule("C", YES, Tests=[case(True)])
-    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings(jobs=1))
+    report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings(jobs=1))
     assert [(result.id, result.passed) for result in report.results] == [("A", True), ("B", False), ("C", True)]
     assert report.results[1].errors == ["B ended the process that ran it (exit code 3)"]
 
@@ -290,14 +291,14 @@ def test_a_detection_that_takes_all_memory(fork: Fork, monkeypatch: pytest.Monke
     monkeypatch.setattr(forked, "GROWTH_BYTES", 64 << 20)
     code = "def rule(event):\n    kept = []\n    while True:\n        kept.append(bytearray(1 << 20))\n"
     fork.rule("A", code, Tests=[case(True)])
-    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings(jobs=1))
+    report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings(jobs=1))
     assert "MemoryError" in report.results[0].errors[0]
 
 
 def test_nothing_tested_is_no_success(fork: Fork) -> None:
     """A folder without tests does not pass, and what has no tests is named."""
     fork.rule("A", YES)
-    report = testing.run_all(testing.load_for_tests((str(fork.root),)), testing.Settings())
+    report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings())
     assert not report.passed
     assert report.untested == ["A"]
 
@@ -306,9 +307,9 @@ def test_a_minimum_of_tests(fork: Fork) -> None:
     """Too few fail; above one, both expectations are wanted."""
     fork.rule("One", YES, Tests=[case(True)])
     fork.rule("Two", YES, Tests=[case(True), case(True)])
-    loaded = testing.load_for_tests((str(fork.root),))
-    assert testing.run_all(loaded, testing.Settings(minimum=1)).passed
-    assert testing.run_all(loaded, testing.Settings(minimum=2)).failed == {
+    loaded = suite.load_for_tests((str(fork.root),))
+    assert suite.run_all(loaded, suite.Settings(minimum=1)).passed
+    assert suite.run_all(loaded, suite.Settings(minimum=2)).failed == {
         "One": [f"{fork.root}/rules/One.yml:8: has 1 test, 2 are wanted"],
         "Two": [f"{fork.root}/rules/Two.yml:8: needs a test that expects true and one that expects false"],
     }
@@ -318,9 +319,9 @@ def test_several_processes_and_another_order_change_nothing(fork: Fork) -> None:
     """Rules do not lean on each other's state."""
     for number in range(60):
         fork.rule(f"R{number:02}", YES, Tests=[case(number % 2 == 0), case(True, Name="u")])
-    loaded = testing.load_for_tests((str(fork.root),))
-    plain = testing.run_all(loaded, testing.Settings())
-    other = testing.run_all(loaded, testing.Settings(jobs=2, shuffle_seed=7))
+    loaded = suite.load_for_tests((str(fork.root),))
+    plain = suite.run_all(loaded, suite.Settings())
+    other = suite.run_all(loaded, suite.Settings(jobs=2, shuffle_seed=7))
     assert [(result.id, result.name, result.passed) for result in plain.results] == [
         (result.id, result.name, result.passed) for result in other.results
     ]
@@ -331,6 +332,6 @@ def test_a_choice_of_detections_and_tests(fork: Fork) -> None:
     """By id and by name."""
     for name in "AB":
         fork.rule(name, YES, Tests=[case(True), case(True, Name="u")])
-    loaded = testing.load_for_tests((str(fork.root),))
-    report = testing.run_all(loaded, testing.Settings(ids=("A",), names=("u",)))
+    loaded = suite.load_for_tests((str(fork.root),))
+    report = suite.run_all(loaded, suite.Settings(ids=("A",), names=("u",)))
     assert [(result.id, result.name) for result in report.results] == [("A", "u")]

@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ingestd.cli.main import app
-from ingestd.detections import routing, testing, verification
-from ingestd.detections.mutations import is_small, mutate
+from ingestd.detections.routing import plan
+from ingestd.detections.testing import suite, verification
+from ingestd.detections.testing.mutations import is_small, mutate
 from tests.detections.conftest import Fork
 
 SAMPLE: dict[str, Any] = {"name": "Create", "user": {"type": "Root", "tags": ["a", {"b": 1}]}}
@@ -54,7 +55,7 @@ def test_samples_that_cannot_be_copied_are_left_out() -> None:
 def test_sound_routing_has_no_difference(fork: Fork) -> None:
     """All rules are compared, enabled or not, on samples and made-up events, matches and errors alike."""
     fill(fork)
-    found = verification.verify(testing.load_for_tests((str(fork.root),)), mutations=600, jobs=2)
+    found = verification.verify(suite.load_for_tests((str(fork.root),)), mutations=600, jobs=2)
     assert found.passed
     assert (found.log_types, found.rules, found.events) == (1, 2, 602)
     assert found.matches > 100
@@ -64,8 +65,8 @@ def test_sound_routing_has_no_difference(fork: Fork) -> None:
 def test_unsound_routing_is_told(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rule, the log type and the event."""
     fill(fork)
-    monkeypatch.setattr(routing.Plan, "candidates", lambda plan, event: plan.runnables[1:])
-    found = verification.verify(testing.load_for_tests((str(fork.root),)), mutations=0, jobs=1)
+    monkeypatch.setattr(plan.Plan, "candidates", lambda plan, event: plan.runnables[1:])
+    found = verification.verify(suite.load_for_tests((str(fork.root),)), mutations=0, jobs=1)
     assert not found.passed
     told = [(one.detection_id, one.log_type, one.kind) for one in found.differences]
     assert told == [("A", "Test.Log", "rule")] * 2
@@ -76,7 +77,7 @@ def test_a_rule_that_ends_its_process_is_told(fork: Fork) -> None:
     """What could not be compared is no success."""
     test = {"Name": "t", "ExpectedResult": False, "Log": {}}
     fork.rule("A", "import os\ndef rule(event):\n    os._exit(3)\n", Tests=[test])
-    found = verification.verify(testing.load_for_tests((str(fork.root),)), mutations=0, jobs=1)
+    found = verification.verify(suite.load_for_tests((str(fork.root),)), mutations=0, jobs=1)
     assert not found.passed
     assert found.broken_off == ["events from 0:Test.Log on: a rule ended the process that ran it (exit code 3)"]
 
@@ -87,7 +88,7 @@ def test_a_rule_that_never_returns_is_told(fork: Fork, monkeypatch: pytest.Monke
     monkeypatch.setattr(verification, "LIMIT_SECS", 0.05)
     forever = "def rule(event):\n    while True:\n        pass\n"
     fork.rule("Rule.Forever", forever, Tests=[{"Name": "t", "ExpectedResult": False, "Log": {}}])
-    found = verification.verify(testing.load_for_tests((str(fork.root),)), mutations=50, jobs=1)
+    found = verification.verify(suite.load_for_tests((str(fork.root),)), mutations=50, jobs=1)
     assert found.broken_off == ["Rule.Forever took longer than 0.05 s on an event of Test.Log"]
     assert found.events == 53
     assert found.matches > 0

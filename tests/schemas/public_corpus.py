@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ingestd.detections.load import DetectionSet
+from ingestd.detections.loading.detection_set import DetectionSet
 from ingestd.detections.runnable import Runnable
-from ingestd.detections.testing import load_for_tests
+from ingestd.detections.testing.suite import load_for_tests
 
 _ROOT = Path(__file__).parents[3]
 PLACE = Path(os.environ.get("INGESTD_PUBLIC_RULES", _ROOT / ".mirror" / "panther-labs+panther-analysis" / "repo"))

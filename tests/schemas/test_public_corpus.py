@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
-from ingestd.detections.testcase import run_test
+from ingestd.detections.testing.case import run_test
 from ingestd.schemas import Registry, Rejected, SessionInfo, spec
 from ingestd.schemas.coerce import Misfit
 from tests.schemas import public_corpus

@@ -129,7 +129,9 @@ class House:
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Rows of a table."""
         batches = [batch for result in self.results for batch in result.tables if batch.table == table]
-        return [row for batch in batches for row in pa.ipc.open_stream(pa.py_buffer(batch.ipc)).read_all().to_pylist()]
+        return [
+            row for batch in batches for row in pa.ipc.open_stream(pa.py_buffer(batch.ipc)).read_all().to_pylist()
+        ]
 
     def assert_whole(self, sizes: dict[str, int]) -> None:
         """Each ordinal of each object came back once, and each record is a row: an event, or a reject."""

@@ -1,0 +1,1 @@
+"""The tests that detections carry: running them, and proving routing right with their samples."""

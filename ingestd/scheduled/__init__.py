@@ -1,0 +1,1 @@
+"""Work by the clock in the daemon: scheduled queries and correlation rules, each turn once."""
