@@ -55,7 +55,7 @@ def _resident(pid: int) -> int:
 
 def _work_off(folder: Path, url: str, *, max_held: int) -> Iterator[int]:
     """Let a daemon work until the queue is empty; its memory, now and then."""
-    config = CONFIG.format(url=url, queue=QUEUE_PATH, region=REGION, reader="fast")
+    config = CONFIG.format(url=url, queue=QUEUE_PATH, region=REGION, reader="fast", workers=1)
     (folder / "ingestd.yml").write_text(config.replace("routes:", f"max_held: {max_held}\n    routes:"))
     command = [sys.executable, "-m", "ingestd", "run", "--once", "--no-progress", "-c", "ingestd.yml"]
     process = subprocess.Popen(command, cwd=folder, env={**os.environ, **CREDENTIALS})

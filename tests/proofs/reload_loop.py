@@ -127,8 +127,8 @@ class ReloadLoop:
         ]  # fmt: skip
         kind = kinds[number % len(kinds)]
         wanted = kind(number)
-        if self.records - self._read() < 40 * self._records_per_file:
-            self._add(60)
+        if self.records - self._read() < 100 * self._records_per_file:
+            self._add(120)
         before = self._read()
         if number % 10 == 9:
             daemon.send_signal(signal.SIGHUP)  # together with the call: both are answered by reloads that follow them
