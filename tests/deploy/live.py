@@ -71,6 +71,17 @@ RULES = {
     "Loops": "def rule(event):\n    while event['eventID'].endswith('2'):\n        pass\n    return False\n",
 }
 
+CORRELATION = """
+AnalysisType: correlation_rule
+RuleID: FindsAgain
+Enabled: true
+Severity: High
+Detection:
+  - Group: [{ID: A, RuleID: FindsSome}, {ID: B, RuleID: Finds}]
+    LookbackWindowMinutes: 60
+    Schedule: {RateMinutes: 0.01, TimeoutMinutes: 1}
+"""
+
 PROMETHEUS = """
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
 rule_files: [{rules}]
@@ -158,6 +169,7 @@ class _Site:
             (folder / "rules").mkdir(exist_ok=True)
             (folder / "rules" / f"{name}.py").write_text(code)
             (folder / "rules" / f"{name}.yml").write_text(f"{rule}LogTypes: [AWS.CloudTrail]\n")
+        (folder / "rules" / "FindsAgain.yml").write_text(CORRELATION)
         (folder / "inbox").mkdir()
         self.config = folder / "ingestd.yml"
         self.text = CONFIG.format(
