@@ -357,11 +357,27 @@ HOSTILE |= {
     "helper's global": "my_helpers.remember(event)\n    return my_helpers.LAST[0] == 'iam'",
     "parts of a name": "return event.udm('parts') == 'found'",
     "odd call": "return event.get('name') in list([], default='x')",
+    "minus": "return -event.get('ip', 0) == 5",
+    "default to look into": "return event.deep_get('user', 'kind', default={'kind': 'a'}) == 'a'",
+    "generator used up": "found = (n == event.get('name') for n in ('Create', 'x'))\n    if any(found):\n        pass\n"
+    "    return not any(found)",
+    "generator called": "def kinds(event):\n    if event.get('name') == 'x':\n        return False\n    yield 1\n"
+    "def rule(event):\n    return bool(kinds(event))",
+    "left over, perhaps": "for x in event.get('list', []):\n        pass\n    y = x\n    return False",
+    "own variable": "if event.get('source') == 'iam':\n        len = str\n    return len(event.get('name', '')) == 9",
+    "set among keys": "return set(event.get('l', [])) in TABLE",
+    "zeros": "return str(event.get('ip')).startswith('-')",
+    "type that is given": "def has(event, str):\n    return isinstance(event.get('name'), str)\n"
+    "def rule(event):\n    return has(event, int)",
+    "default that raises": "return event.get('name', TABLE['x']) == 'Create'",
+    "default of another": "return event.get('name', event['source']) == 'Create'",
+    "deep default": "return event.deep_get('user', 'type', default=event['source']) == 'Root'",
+    "table's default": "return TABLE.get(event.get('name'), event['source']) == 'Create'",
 }
 
 ODD: list[Any] = [
     None, "", "Create", "create", "Delete", "PutX", "iam", "Root", "failed", "r-a", "x", "ex", 0, 1, True, False,
-    1.5, float("nan"), [], ["Create"], {}, {"type": "Root"}, {"a": 1}, "10.0.0.1", "y" * 5000,
+    1.5, 0.0, -0.0, -5, float("nan"), [], ["Create"], {}, {"type": "Root"}, {"a": 1}, "10.0.0.1", "y" * 5000,
 ]  # fmt: skip
 KEYS = ["name", "NAME", "source", "errorCode", "errorMessage", "user", "arn", "ip", "l", "p_udm", "list", "names"]
 

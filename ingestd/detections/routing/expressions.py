@@ -164,7 +164,7 @@ class _Replacing(ast.NodeTransformer):
 
 
 _FETCHING = (
-    ast.Name, ast.Constant, ast.IfExp, ast.BoolOp, ast.UnaryOp, ast.expr_context, ast.cmpop, ast.boolop, ast.unaryop,
+    ast.Name, ast.Constant, ast.IfExp, ast.BoolOp, ast.UnaryOp, ast.expr_context, ast.cmpop, ast.boolop, ast.Not,
     ast.Dict,
 )  # fmt: skip
 _BOOLEAN_METHODS = frozenset(
@@ -189,7 +189,7 @@ def _is_bool(node: ast.expr, constants: Mapping[str, Any]) -> bool:
         case ast.IfExp(body=body, orelse=orelse):
             return _is_bool(body, constants) and _is_bool(orelse, constants)
         case ast.Call(func=ast.Name(id=name)):
-            return constants.get(name) in (any, all, bool, isinstance)
+            return name == "_is_mapping_" or constants.get(name) in (any, all, bool, isinstance)
         case ast.Call(func=ast.Attribute(attr=method)):
             return method in _BOOLEAN_METHODS
     return False
@@ -249,6 +249,10 @@ def _item(value: Any) -> Any:
     return value
 
 
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
 def constant(value: Any) -> Expression:
     """The expression that is `value`."""
     if type(value) in (str, bytes, int, float, bool, type(None)):
@@ -257,12 +261,19 @@ def constant(value: Any) -> Expression:
     return Expression(ast.Name(name, ast.Load()), {name: value}, frozenset())
 
 
-_SCOPE = {"_Absent_": Absent, "_item_": _item, "_is_nonempty_": _is_nonempty, "_view_": wrap}
+_SCOPE = {
+    "_Absent_": Absent, "_item_": _item, "_is_nonempty_": _is_nonempty, "_is_mapping_": _is_mapping, "_view_": wrap,
+}  # fmt: skip
 
 
 def nonempty(expression: Expression) -> Expression:
     """Whether a loop over the expression's value would run at all; raises where the loop would."""
     return Expression(call("_is_nonempty_", expression.node), expression.constants, expression.fields)
+
+
+def is_mapping(expression: Expression) -> Expression:
+    """Whether the expression's value is one that `deep_get` looks into."""
+    return Expression(call("_is_mapping_", expression.node), expression.constants, expression.fields)
 
 
 def viewed(expression: Expression) -> Expression:
@@ -291,6 +302,8 @@ def _told_apart(node: ast.expr, constants: Mapping[str, Any]) -> frozenset[str] 
             return frozenset()
         case ast.Call(func=ast.Name(id=name), args=[argument, _]) if constants.get(name) is isinstance:
             return frozenset() if _is_value(argument) else None
+        case ast.Call(func=ast.Name(id="_is_mapping_"), args=[argument]) if _is_value(argument):
+            return frozenset()
         case ast.Call(func=ast.Name(id="_is_nonempty_"), args=[ast.List(elts=[_]) as argument]):
             return _told_apart(argument, constants)
         case ast.Call(func=ast.Name(id="_is_nonempty_"), args=[argument]):

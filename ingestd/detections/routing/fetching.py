@@ -123,9 +123,11 @@ class Fetcher(ABC):
         return self._field(Field(tuple(map(self._key, keys)), "walk", None, f"({', '.join(given)})"))
 
     def _or_default(self, field: ast.expr, missing: str | None, default: ast.expr | None) -> ast.expr:
-        value = ast.Constant(None) if default is None else self._node(default)
         if missing is None and default is None:
             return field
+        if default is not None and not self._apart(default).never_raises:
+            raise Unknown  # it is evaluated even where it is not needed
+        value = ast.Constant(None) if default is None else self._node(default)
         return ast.IfExp(_is(field, missing), value, field)
 
     def _chain(self, node: ast.Call) -> ast.expr | None:

@@ -22,7 +22,8 @@ _MAX_TEXT = 1_024
 _MAX_ITEMS = 16
 _MAX_ITEM = 128
 """Of a list that is known by what it holds: its items, and the characters of each."""
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+_SCALARS = frozenset({str, int, bool, type(None)})
+"""Types of which equal values are the same to every question; 0.0 and -0.0 are not the same as texts."""
 _NO_SUCH_TEXT = "\0 any other text"
 
 
@@ -138,6 +139,8 @@ class _Numbers(dict[float, bytes]):
         self._look = look
 
     def __missing__(self, number: float) -> bytes:
+        if not number and type(number) is float:
+            return self._look.answers(number)  # 0.0 equals -0.0, and is another text
         if len(self) >= MAX_VALUES:
             self.clear()
             self._look.filled()

@@ -70,6 +70,8 @@ class Rewriter(Fetcher):
                 return ast.BinOp(self._node(node.left), node.op, self._node(node.right))
             case ast.JoinedStr(values=parts):
                 return self._formatted(parts)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                return ast.Constant(-number)
             case ast.UnaryOp(op=ast.Not() | ast.USub()):
                 return ast.UnaryOp(node.op, self._node(node.operand))
             case ast.IfExp():
@@ -84,7 +86,7 @@ class Rewriter(Fetcher):
                 return self._subscript(node)
             case ast.Call():
                 return self._call(node)
-            case ast.GeneratorExp() | ast.ListComp() | ast.SetComp():
+            case ast.ListComp() | ast.SetComp():
                 return self._comprehension(node)
         raise Unknown
 
@@ -275,7 +277,11 @@ class Rewriter(Fetcher):
             if mocked is not None:
                 return ast.Constant(mocked)
             return ast.Call(self._constant(isinstance), [self._node(value), self._types(types)], [])
-        return ast.Call(self._constant(_PURE_BUILTINS[name]), [self._node(item) for item in arguments], [])
+        return ast.Call(self._constant(_PURE_BUILTINS[name]), [self._argument(item) for item in arguments], [])
+
+    def _argument(self, node: ast.expr) -> ast.expr:
+        """What a builtin is given. Only there may a generator stand: with a name it could be used up before."""
+        return self._comprehension(node) if isinstance(node, ast.GeneratorExp) else self._node(node)
 
     def _is_mocked(self, value: ast.expr, types: ast.expr) -> bool | None:
         """Whether a global name stands for a mock, if that is asked and the name never changes."""
@@ -293,6 +299,8 @@ class Rewriter(Fetcher):
         found = []
         for name in names:
             if not isinstance(name, ast.Name) or name.id not in _TYPES or not is_builtin(self.source, name.id):
+                raise Unknown
+            if name.id in self.bindings or name.id in self.local:
                 raise Unknown
             found.append(self._constant(_TYPES[name.id]))
         return ast.Tuple(list(found), ast.Load())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import inspect
 import re
 import sys
 from collections import Counter
@@ -18,7 +19,11 @@ _READING_BUILTINS = frozenset(
     {"len", "any", "all", "isinstance", "set", "frozenset", "tuple", "list", "sorted", "min", "max", "sum"}
 )
 _REACHING_EVERYTHING = frozenset({"exec", "eval", "setattr", "delattr", "globals", "vars", "__import__", "importlib"})
-_REACHING_ATTRIBUTES = frozenset({"__dict__", "__globals__", "__code__", "__setattr__", "__builtins__"})
+_REACHING_ATTRIBUTES = frozenset(
+    {"__dict__", "__globals__", "__code__", "__defaults__", "__kwdefaults__", "__setattr__", "__builtins__"}
+)
+_RUNS_LATER = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+"""Flags of functions whose calls run nothing of their bodies."""
 _MAX_CONSTANT = 10_000
 
 
@@ -60,6 +65,7 @@ class Source:
             or definition.decorator_list
             or self.bindings[name] != 1
             or not isinstance(value, FunctionType)
+            or value.__code__.co_flags & _RUNS_LATER
             or value.__code__.co_filename != self.module.__file__
             or value.__code__.co_firstlineno != definition.lineno
         ):
@@ -138,13 +144,16 @@ class Sources:
         return (value,) if is_left and within is not None and all(map(self._is_nobodys, within)) else None
 
     def keys(self, source: Source, name: str) -> tuple[Any] | None:
-        """The keys of a global mapping as a 1-tuple of a set, if they stay what they are now."""
+        """The keys of a global mapping as a 1-tuple of a mapping to nothing, if they stay what they are now. A set would
+        answer to a set, where a mapping raises."""
         value: Any = source.module.__dict__.get(name)
         if type(value) is not dict or not source.is_bound_once(name) or name in self._stored:
             return None
         if not self._is_left_alone(value):
             return None
-        return (frozenset(value),) if all(_is_frozen(key) for key in value) else None
+        if not all(_is_frozen(key) for key in value):
+            return None
+        return (self._shared.setdefault((dict, repr(list(value))), dict.fromkeys(value)),)
 
     def _is_nobodys(self, value: Any) -> bool:
         return id(value) not in self._holders
@@ -195,8 +204,8 @@ def stands_for(source: Source, name: str, value: object) -> bool:
 
 
 def is_builtin(source: Source, name: str) -> bool:
-    """Whether a name in a module is the builtin of that name."""
-    return name not in source.module.__dict__ and hasattr(builtins, name)
+    """Whether a name in a module is the builtin of that name, and no function has a variable of that name."""
+    return not source.bindings[name] and name not in source.module.__dict__ and hasattr(builtins, name)
 
 
 def _is_frozen(value: Any) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
-from ingestd.detections.routing.expressions import Expression, constant, nonempty
+from ingestd.detections.routing.expressions import Expression, constant, is_mapping, nonempty
 from ingestd.detections.routing.fetching import Unknown, Variable
 from ingestd.detections.routing.formulas import FALSE, TRUE, both, either
 from ingestd.detections.routing.outcomes import ANYTHING, NOTHING, RETURNS_NONE, Outcome, of_expression, raising
@@ -202,7 +202,8 @@ class Walk:
         """The outcome of evaluating an expression and going on with its value."""
         self._step()
         if isinstance(node, ast.Name) and node.id in bindings:
-            return then(bindings[node.id])
+            held = bindings[node.id]
+            return ANYTHING if held is Variable.UNKNOWN else then(held)  # it may not even be bound
         try:
             expression = self._rewritten(source, node, bindings)
         except Unknown:
@@ -273,7 +274,8 @@ class Walk:
                 bindings.get(name) is Variable.EVENT
             ):
                 bare = ast.Call(node.func, [key], [])
-                return either_way(ast.Compare(key, [ast.In()], [holder]), bare, default)
+                either = either_way(ast.Compare(key, [ast.In()], [holder]), bare, default)
+                return either.merged(self._evaluating(source, default, bindings))
             case ast.Call(func=ast.Attribute(attr="get"), args=[key, default], keywords=[]):
                 return self._looked_up(source, node, key, default, bindings, then)
             case ast.Call(
@@ -281,7 +283,15 @@ class Walk:
                 keywords=[ast.keyword(arg="default", value=default)],
             ) if self._is_deep_get(source, node, bindings):
                 bare = ast.Call(node.func, node.args, [])
-                return either_way(ast.Compare(bare, [ast.Is()], [ast.Constant(None)]), default, bare)
+                bare_is_null = self.expression(source, ast.Compare(bare, [ast.Is()], [ast.Constant(None)]), bindings)
+                instead = self.value(source, default, bindings, partial(_unless_mapping, then))
+                found = self.value(source, bare, bindings, then)
+                return (
+                    self._evaluating(source, default, bindings)
+                    .merged(raising(bare_is_null.raises))
+                    .merged(instead.within(bare_is_null.truthy))
+                    .merged(found.within(bare_is_null.falsy))
+                )
             case ast.Call(func=ast.Name(id=name)) if name not in bindings:
                 called = self.sources.function(source, name)
                 if called is not None:
@@ -293,6 +303,10 @@ class Walk:
                         ),
                     )  # fmt: skip
         return None
+
+    def _evaluating(self, source: Source, node: ast.expr, bindings: Bindings) -> Outcome:
+        """That evaluating an expression raises, whatever becomes of its value: a default is evaluated in any case."""
+        return self.value(source, node, bindings, lambda _: NOTHING)
 
     def _is_deep_get(self, source: Source, node: ast.Call, bindings: Bindings) -> bool:
         """Whether the call is one that `bare` forms without a default are understood of."""
@@ -342,9 +356,10 @@ class Walk:
         def found(wanted: Variable) -> Outcome:
             if wanted.expression is None:
                 return ANYTHING
-            scope = {"key": wanted, "table": Variable(constant(frozenset(held)))}
+            scope = {"key": wanted, "table": Variable(constant(held))}
             within = self.expression(source, ast.Compare(_KEY, [ast.In()], [ast.Name("table", ast.Load())]), scope)
-            outcomes = [raising(within.raises), self.value(source, default, bindings, then).within(within.falsy)]
+            outcomes = [raising(within.raises), self._evaluating(source, default, bindings)]
+            outcomes.append(self.value(source, default, bindings, then).within(within.falsy))
             for name, value in held.items():
                 same = self.expression(
                     source, ast.Compare(_KEY, [ast.Eq()], [ast.Name("name", ast.Load())]),
@@ -474,6 +489,13 @@ class Walk:
 
 
 _KEY = ast.Name("key", ast.Load())
+
+
+def _unless_mapping(then: Then, default: Variable) -> Outcome:
+    """The outcome of going on with the default of a `deep_get`: into a mapping it goes on looking."""
+    if default.expression is None:
+        return ANYTHING
+    return raising(of_expression(is_mapping(default.expression)).truthy).merged(then(default))
 
 
 def _again(node: ast.BoolOp, values: list[ast.expr]) -> ast.expr:
