@@ -359,8 +359,8 @@ HOSTILE |= {
     "odd call": "return event.get('name') in list([], default='x')",
     "minus": "return -event.get('ip', 0) == 5",
     "default to look into": "return event.deep_get('user', 'kind', default={'kind': 'a'}) == 'a'",
-    "generator used up": "found = (n == event.get('name') for n in ('Create', 'x'))\n    if any(found):\n        pass\n"
-    "    return not any(found)",
+    "generator used up": "found = (n == event.get('name') for n in ('Create', 'x'))\n"
+    "    if any(found):\n        pass\n    return not any(found)",
     "generator called": "def kinds(event):\n    if event.get('name') == 'x':\n        return False\n    yield 1\n"
     "def rule(event):\n    return bool(kinds(event))",
     "left over, perhaps": "for x in event.get('list', []):\n        pass\n    y = x\n    return False",

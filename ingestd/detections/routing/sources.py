@@ -144,8 +144,8 @@ class Sources:
         return (value,) if is_left and within is not None and all(map(self._is_nobodys, within)) else None
 
     def keys(self, source: Source, name: str) -> tuple[Any] | None:
-        """The keys of a global mapping as a 1-tuple of a mapping to nothing, if they stay what they are now. A set would
-        answer to a set, where a mapping raises."""
+        """The keys of a global mapping as a 1-tuple of a mapping to nothing, if they stay what they are now. Asked
+        whether it has a set, a mapping raises, where a set would answer."""
         value: Any = source.module.__dict__.get(name)
         if type(value) is not dict or not source.is_bound_once(name) or name in self._stored:
             return None
