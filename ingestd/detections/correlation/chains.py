@@ -88,13 +88,13 @@ class _Walk:
 
     def _best(self, hop: Hop, step: Step, reached: list[tuple[Sighting, str]], needs_new: bool) -> _Rest | None:
         best: _Rest | None = None
-        for position, (there, value) in enumerate(reached):
-            needs_new = needs_new and not there.is_new
-            if position + 1 < step.min_count:
-                continue
+        for position in range(step.min_count - 1, len(reached)):
+            there, value = reached[position]
             if best is not None and there.time >= best.end:
                 break
-            further = self.from_here(there, hop.target, needs_new=needs_new)
+            counted = reached[position + 1 - step.min_count : position + 1]
+            is_new = any(sighting.is_new for sighting, _ in counted)
+            further = self.from_here(there, hop.target, needs_new=needs_new and not is_new)
             if further is not None and (best is None or further.end < best.end):
                 best = _Rest(further.end, hop, value, there, further)
         return best

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from ingestd.detections.correlation.model import (
-    ANY,
     MOST_EVIDENCE,
     Correlation,
     Evidence,
@@ -44,44 +43,29 @@ _EMPTY = _Timeline(())
 def groups(
     correlation: Correlation, sightings: Mapping[str, Sequence[Sighting]], check: Callable[[], None]
 ) -> Iterator[Finding]:
-    """Every criterion has a value for which all steps are met in one window."""
-    if len(correlation.criteria) < 2:
-        criterion = correlation.criteria[0] if correlation.criteria else {}
-        yield from _of_criterion(correlation, criterion, sightings, "0", check)
+    """Every criterion has a value for which, taken together, all steps are met in one window."""
+    lines = {step.id: _Timeline(sightings.get(step.id, ())) for step in correlation.steps}
+    for values, own in _sharing(correlation, 0, lines, check):
+        for start, last, evidence in _windows(correlation, own, check):
+            yield Finding(values=values, start=start, end=last, evidence=evidence)
+
+
+def _sharing(
+    correlation: Correlation, number: int, lines: Mapping[str, _Timeline], check: Callable[[], None]
+) -> Iterator[tuple[dict[str, str], Mapping[str, _Timeline]]]:
+    """The values that the steps of the criteria share, from the criterion of this number on, each with the sightings
+    that have it."""
+    if number == len(correlation.criteria):
+        yield {}, lines
         return
-    found = []
-    for number, criterion in enumerate(correlation.criteria):
-        first = next(_of_criterion(correlation, criterion, sightings, str(number), check), None)
-        if first is None:
-            return
-        found.append(first)
-    evidence = sorted({one for finding in found for one in finding.evidence}, key=lambda one: one.time)
-    yield Finding(
-        values={name: value for finding in found for name, value in finding.values.items()},
-        start=min(finding.start for finding in found),
-        end=max(finding.end for finding in found),
-        evidence=tuple(evidence[:MOST_EVIDENCE]),
-    )
-
-
-def _of_criterion(
-    correlation: Correlation,
-    criterion: Mapping[str, str],
-    sightings: Mapping[str, Sequence[Sighting]],
-    name: str,
-    check: Callable[[], None],
-) -> Iterator[Finding]:
-    """The windows of each value that all steps of a criterion share."""
-    by_value = {step.id: _by_value(sightings.get(step.id, ()), criterion.get(step.id)) for step in correlation.steps}
-    joined = [step for step in correlation.steps if not step.absent and (step.id in criterion or not criterion)]
-    shared = set.intersection(*(set(by_value[step.id]) for step in joined)) if joined else set()
-    for value in sorted(shared):
-        lines = {
-            step.id: by_value[step.id].get(value if step.id in criterion or not criterion else ANY, _EMPTY)
-            for step in correlation.steps
-        }
-        for start, last, evidence in _windows(correlation, lines, check):
-            yield Finding(values={name: value} if criterion else {}, start=start, end=last, evidence=evidence)
+    criterion = correlation.criteria[number]
+    by_value = {step: _by_value(lines[step].sightings, field) for step, field in criterion.items()}
+    joined = [set(by_value[step.id]) for step in correlation.steps if step.id in criterion and not step.absent]
+    for value in sorted(set.intersection(*joined) if joined else ()):
+        check()
+        own = {**lines, **{step: found.get(value, _EMPTY) for step, found in by_value.items()}}
+        for further, narrowed in _sharing(correlation, number + 1, own, check):
+            yield {str(number): value, **further}, narrowed
 
 
 def _windows(
@@ -114,10 +98,10 @@ def _windows(
         after = last
 
 
-def _by_value(sightings: Sequence[Sighting], field: str | None) -> dict[str, _Timeline]:
+def _by_value(sightings: Sequence[Sighting], field: str) -> dict[str, _Timeline]:
     found: dict[str, list[Sighting]] = {}
     for sighting in sightings:
-        for value in {ANY} if field is None else texts(sighting.fields.get(field, ())):
+        for value in texts(sighting.fields.get(field, ())):
             found.setdefault(value, []).append(sighting)
     return {value: _Timeline(own) for value, own in found.items()}
 

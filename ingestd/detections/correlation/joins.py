@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -34,29 +36,44 @@ def with_joins(match: Match, fields: tuple[str, ...], event: Mapping[str, Any]) 
     """The match with the values of these fields, of its event and of its alert_context."""
     data: Mapping[str, Any] = event
     if any(field == CONTEXT or field.startswith(f"{CONTEXT}.") for field in fields):
-        data = {**event, CONTEXT: orjson.loads(match.context)}
+        data = {**event, CONTEXT: _parsed(match.context)}
     return msgspec.structs.replace(match, joins={field: values(data, field) for field in fields})
+
+
+def _parsed(context: str) -> Any:
+    try:
+        return orjson.loads(context)
+    except orjson.JSONDecodeError:  # of half a surrogate pair, or what is nested very deep
+        with suppress(ValueError, RecursionError):
+            return json.loads(context)
+    return None
 
 
 def values(data: Mapping[str, Any], path: str) -> tuple[str, ...]:
     """The values at a dotted path, as text; a list counts as each of its elements. Keys are looked up as written,
     then without regard to upper and lower case."""
     found: dict[str, None] = {}
-    _walk(data, path, found)
+    pending: list[tuple[Iterator[Any], str]] = [(iter((data,)), path)]  # an event may be nested as deep as it likes
+    while pending and len(found) < MOST_VALUES:
+        elements, way = pending[-1]
+        value = next(elements, elements)
+        if value is elements:
+            pending.pop()
+            continue
+        value, left = _along(value, way)
+        if isinstance(value, list | tuple):
+            pending.append((iter(value), left))
+        elif not left and value is not None and not isinstance(value, Mapping):
+            found[_text(value)] = None
     return tuple(found)
 
 
-def _walk(value: Any, path: str, found: dict[str, None]) -> None:
-    if len(found) >= MOST_VALUES:
-        return
-    if isinstance(value, list | tuple):
-        for element in value:
-            _walk(element, path, found)
-    elif path and isinstance(value, Mapping):
-        key, rest = (path, "") if path in value else (path.partition(".")[0], path.partition(".")[2])
-        _walk(_get(value, key), rest, found)
-    elif not path and value is not None and not isinstance(value, Mapping):
-        found[_text(value)] = None
+def _along(value: Any, path: str) -> tuple[Any, str]:
+    """What mappings lead to, and what is left of the path."""
+    while path and isinstance(value, Mapping):
+        key, path = (path, "") if path in value else (path.partition(".")[0], path.partition(".")[2])
+        value = _get(value, key)
+    return value, path
 
 
 def _get(data: Mapping[str, Any], key: str) -> Any:
@@ -67,8 +84,8 @@ def _get(data: Mapping[str, Any], key: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    text = str(value)
+    text = str(value).encode("utf-8", "backslashreplace").decode()
     if len(text) <= LONGEST_VALUE:
         return text
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return f"{text[:LONGEST_VALUE]}…{digest}"
