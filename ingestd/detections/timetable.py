@@ -11,15 +11,13 @@ from typing import Any
 import msgspec
 from cronsim import CronSim, CronSimError
 
-from ingestd.detections.correlation.model import Correlation
+from ingestd.detections.correlation.model import MOST_MINUTES, Correlation
 from ingestd.detections.loading import yaml12
 from ingestd.detections.loading.items import Item
 from ingestd.errors import Problem
 
 DEFAULT_TIMEOUT_MINUTES = 5.0
 LONGEST_TIMEOUT_MINUTES = 60.0
-MOST_MINUTES = 10 * 366 * 24 * 60
-"""Of a rate: what is rarer never runs, and infinity is a number to YAML."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +78,10 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[PublishedTable, ...] = ()
 
     @property
-    def longest_lookback_secs(self) -> float:
-        """Of any correlation rule."""
-        lookbacks = [one.lookback_minutes for several in self.correlations.values() for one in several]
-        return 60.0 * max(lookbacks, default=0.0)
+    def sightings_kept_secs(self) -> float:
+        """How long some correlation rule may look at a match."""
+        kept = [one.kept_minutes for several in self.correlations.values() for one in several]
+        return 60.0 * max(kept, default=0.0)
 
 
 def parse_query(item: Item, report: Callable[[Problem], None], *, enabled: bool) -> ScheduledQuery | None:

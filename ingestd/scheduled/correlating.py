@@ -17,18 +17,20 @@ from typing import Any
 import orjson
 
 from ingestd.detections.correlation.findings import findings
-from ingestd.detections.correlation.model import Correlation, Finding, Sighting
+from ingestd.detections.correlation.model import DEFAULT_RATE_MINUTES, Correlation, Finding, Sighting
 from ingestd.errors import Permanent
 from ingestd.state import sightings as table
 from ingestd.state.base import State
 
-DEFAULT_RATE_MINUTES = 1.0
 DEFAULT_TIMEOUT_MINUTES = 5.0
+LONGEST_TIMEOUT_MINUTES = 60.0
 MOST_NEW = 10_000
 """Sightings of one turn; the rest is for the next, which comes at once."""
 MOST_SIGHTINGS = 50_000
 """Sightings that are looked at together."""
 MOST_FINDINGS = 1_000
+MOST_SPANS = 20
+"""Stretches of time that are looked at together."""
 _ACROSS = 2.0
 """How many look-backs before and after what is new may belong to the same finding."""
 
@@ -45,7 +47,7 @@ class Look:
         rates = [one.rate_minutes for one in correlations if one.rate_minutes is not None]
         timeouts = [one.timeout_minutes for one in correlations if one.timeout_minutes is not None]
         self.rate_secs = 60.0 * min(rates, default=DEFAULT_RATE_MINUTES)
-        self.timeout_secs = 60.0 * max(timeouts, default=DEFAULT_TIMEOUT_MINUTES)
+        self.timeout_secs = 60.0 * min(max(timeouts, default=DEFAULT_TIMEOUT_MINUTES), LONGEST_TIMEOUT_MINUTES)
         self._settle_secs = 60.0 * max(one.wait_minutes for one in correlations)
         self._is_behind = self._was_cut = False
         self._broken_off = False
@@ -77,10 +79,9 @@ class Look:
         )
         self._is_behind = bool(more)
         across = _ACROSS * 60.0 * max(one.lookback_minutes for one in self._correlations)
-        start = min(one.time for one in self._new) - across
-        end = max(one.time for one in self._new) + across
-        self._around = await state.read(lambda tx: table.between(tx, self._detections, start, end, MOST_SIGHTINGS))
-        there = await state.read(lambda tx: table.count(tx, self._detections, start, end))
+        spans = _spans([one.time for one in self._new], across)
+        self._around = await state.read(lambda tx: table.between(tx, self._detections, spans, MOST_SIGHTINGS))
+        there = await state.read(lambda tx: table.count(tx, self._detections, spans))
         self._was_cut = there > len(self._around)
         return True
 
@@ -117,6 +118,18 @@ class Look:
                     return
                 count += 1
                 yield orjson.dumps({"result": _shown(self._name, correlation, finding)})
+
+
+def _spans(moments: Sequence[float], across: float) -> list[tuple[float, float]]:
+    """What lies around the moments, without what lies between them, as an event may claim to be of any year. Of very
+    many stretches the earliest are one."""
+    found: list[tuple[float, float]] = []
+    for moment in sorted(moments, reverse=True):
+        if found and (moment + across >= found[-1][0] or len(found) == MOST_SPANS):
+            found[-1] = (moment - across, found[-1][1])
+        else:
+            found.append((moment - across, moment + across))
+    return found
 
 
 def failure(kind: str, text: str) -> bytes:

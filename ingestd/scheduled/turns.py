@@ -31,9 +31,11 @@ LEASE_SECS = 60.0
 """Beyond the time that a turn may take."""
 ENTER_SECS = 3_600.0
 KEPT_SECS = 30 * 86_400.0
-"""How long the position of what is not enabled any more is remembered."""
+"""How long the position of what is not enabled any more is remembered, and sightings that no turn has looked at."""
 SHORTEST_KEPT_SECS = 3 * 86_400.0
-"""Sightings are kept for twice the longest look-back, and no shorter than that."""
+"""Of sightings, even if no correlation rule looks back that far."""
+MOST_WAITING_BYTES = 256 << 20
+"""Of results that are not worked off. While there are more, no turn begins."""
 _SWEEP_ROWS = 5_000
 
 
@@ -88,9 +90,22 @@ class Scheduling:
 
     async def sweep(self) -> None:
         """Forget sightings that no turn will look at any more, and what is not enabled any more."""
-        now = self._clock()
-        kept = max(SHORTEST_KEPT_SECS, 2 * self._timetable().longest_lookback_secs)
-        while await self._state.transact(lambda tx: sightings.sweep(tx, before=now - kept, limit=_SWEEP_ROWS)):
+        now, timetable = self._clock(), self._timetable()
+        kept = max(SHORTEST_KEPT_SECS, timetable.sightings_kept_secs)
+        positions = await self._state.read(lambda tx: schedules.positions(tx, "correlation"))
+        looked_at: dict[str, int] = {}
+        for name, correlations in timetable.correlations.items():
+            for detection_id in {detection_id for one in correlations for detection_id in one.detection_ids}:
+                position = positions.get(name, 0)
+                looked_at[detection_id] = min(looked_at.get(detection_id, position), position)
+        sweep = partial(
+            sightings.sweep,
+            before=now - kept,
+            in_any_case_before=now - max(kept, KEPT_SECS),
+            looked_at=looked_at,
+            limit=_SWEEP_ROWS,
+        )
+        while await self._state.transact(sweep):
             pass
         await self._state.transact(lambda tx: schedules.sweep(tx, before=now - KEPT_SECS))
 
@@ -104,11 +119,16 @@ class Scheduling:
         known = {("query", query.name) for query in timetable.queries}
         known |= {("correlation", name) for name in timetable.correlations}
         found = await self._state.read(lambda tx: schedules.standings(tx, now))
-        return [one for one in found if (one.kind, one.name) in known]
+        due = [one for one in found if (one.kind, one.name) in known]
+        if due and (waiting := await self._state.read(schedules.waiting_bytes)) > MOST_WAITING_BYTES:
+            full = Retryable(f"results of earlier turns, {waiting:,} bytes, are not worked off yet")
+            occurrences.retrying("schedule", full, in_secs=LOOK_SECS)
+            return []
+        return due
 
     async def _enter(self, timetable: Timetable, now: float) -> None:
-        if timetable is self._entered and now < self._entered_at + ENTER_SECS:
-            return
+        if timetable is self._entered and self._entered_at <= now < self._entered_at + ENTER_SECS:
+            return  # a clock that was set back has everything due too late
 
         def work(tx: Transaction) -> None:
             for query in timetable.queries:

@@ -93,6 +93,12 @@ def standings(tx: Transaction, now: float) -> list[Standing]:
     return [Standing(kind=kind, name=name, due_at=due, position=position) for kind, name, due, position in rows]
 
 
+def positions(tx: Transaction, kind: Kind) -> dict[str, int]:
+    """How far each thing of a kind has come, by name."""
+    rows = tx.execute("SELECT name, position FROM schedules WHERE kind = :kind", {"kind": kind})
+    return dict(rows)
+
+
 def take(tx: Transaction, standing: Standing, holder: int, now: float, until: float) -> Turn | None:
     """Hold a turn until then; None when somebody else has it, or has finished it."""
     rows = tx.execute(
@@ -190,6 +196,11 @@ def put_off(tx: Transaction, result_id: str, until: float) -> None:
 def drop(tx: Transaction, result_id: str) -> None:
     """It is worked off. Idempotent."""
     tx.execute("DELETE FROM results WHERE id = :id", {"id": result_id})
+
+
+def waiting_bytes(tx: Transaction) -> int:
+    """How much room the results take that are not worked off."""
+    return int(tx.execute("SELECT coalesce(sum(length(body)), 0) FROM results")[0][0])
 
 
 def waiting(tx: Transaction) -> int:

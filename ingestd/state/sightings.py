@@ -111,20 +111,33 @@ def since(
     return _select(tx, detection_ids, where, "seq", params)
 
 
-def between(tx: Transaction, detection_ids: Sequence[str], start: float, end: float, limit: int) -> list[Sighting]:
-    """The newest sightings of these detections with event times in `[start, end]`, as many as of `since`."""
-    where = "time >= :start AND time <= :end"
-    return _select(tx, detection_ids, where, "seq DESC", {"start": start, "end": end, "limit": limit})
+Spans = Sequence[tuple[float, float]]
+"""Event times, first and last. A few, which have none in common."""
 
 
-def count(tx: Transaction, detection_ids: Sequence[str], start: float, end: float) -> int:
-    """How many sightings of these detections have event times in `[start, end]`."""
+def between(tx: Transaction, detection_ids: Sequence[str], spans: Spans, limit: int) -> list[Sighting]:
+    """The newest sightings of these detections with event times in the spans, as many as of `since`."""
+    where, params = _within(spans)
+    return _select(tx, detection_ids, where, "seq DESC", {**params, "limit": limit})
+
+
+def count(tx: Transaction, detection_ids: Sequence[str], spans: Spans) -> int:
+    """How many sightings of these detections have event times in the spans."""
     names = {f"d{number}": detection_id for number, detection_id in enumerate(detection_ids)}
+    where, params = _within(spans)
     sql = (
         f"SELECT count(*) FROM sightings WHERE detection_id IN ({_names(names)})"  # noqa: S608 - names of parameters
-        " AND time >= :start AND time <= :end"
+        f" AND {where}"
     )
-    return int(tx.execute(sql, {**names, "start": start, "end": end})[0][0])
+    return int(tx.execute(sql, {**names, **params})[0][0])
+
+
+def _within(spans: Spans) -> tuple[str, dict[str, Any]]:
+    conditions = (f"time BETWEEN :start{number} AND :end{number}" for number in range(len(spans)))
+    params = {
+        f"{name}{number}": span[at] for number, span in enumerate(spans) for at, name in enumerate(("start", "end"))
+    }
+    return f"({' OR '.join(conditions)})", params
 
 
 def _select(
@@ -141,14 +154,27 @@ def _select(
     return [_sighting(row) for row in rows]
 
 
-def sweep(tx: Transaction, *, before: float, limit: int) -> int:
-    """Forget up to `limit` sightings that were seen before that moment; how many."""
-    rows = tx.execute(
-        "DELETE FROM sightings WHERE seq IN (SELECT seq FROM sightings WHERE seen_at < :before LIMIT :limit)"
-        " RETURNING seq",
-        {"before": before, "limit": limit},
-    )
-    return len(rows)
+def sweep(
+    tx: Transaction, *, before: float, in_any_case_before: float, looked_at: Mapping[str, int], limit: int
+) -> int:
+    """Forget up to `limit` sightings of each detection that were seen before that moment; how many in all. In
+    `looked_at` is the number up to which a detection's were looked at: later ones stay, unless they are very old."""
+    forgotten = 0
+    old = tx.execute("SELECT DISTINCT detection_id FROM sightings WHERE seen_at < :before", {"before": before})
+    for (detection_id,) in old:
+        rows = tx.execute(
+            "DELETE FROM sightings WHERE seq IN (SELECT seq FROM sightings WHERE detection_id = :id"
+            " AND seen_at < :before AND (seq <= :looked OR seen_at < :anyway) LIMIT :limit) RETURNING seq",
+            {
+                "id": detection_id,
+                "before": before,
+                "anyway": in_any_case_before,
+                "looked": looked_at.get(detection_id, _LAST),
+                "limit": limit,
+            },
+        )
+        forgotten += len(rows)
+    return forgotten
 
 
 def _sighting(row: Row) -> Sighting:

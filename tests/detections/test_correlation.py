@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ingestd.detections.correlation.findings import find, findings
@@ -12,7 +13,7 @@ from ingestd.detections.correlation.model import Finding, Sighting
 from ingestd.detections.correlation.syntax import CorrelationError, parse, sightings_of
 from ingestd.errors import ConfigError
 from ingestd.model import Match
-from tests.detections.conftest import Fork
+from tests.detections.conftest import EVENT, Fork
 
 YES = "def rule(event):\n    return True\n"
 
@@ -112,6 +113,11 @@ def test_times_in_tests_may_be_timestamps() -> None:
         (sequence({"From": "A", "To": "B"}, {"From": "B", "To": "A"}), "come back to the step 'A'"),
         (sequence(Transitions="A"), "must be a list"),
         (group(steps=[{"ID": "A", "RuleID": "R", "MinMatchCount": "many"}]), "must be a whole number above 0"),
+        (group(LookbackWindowMinutes=float("nan")), "number of minutes above 0"),
+        (group(LookbackWindowMinutes=float("inf")), "at most 5270400, not inf"),
+        (group(MatchCriteria={"u": []}), "needs GroupID of a step"),
+        (sequence({"From": "A", "To": "B"}), "do not lead from the step 'A' to 'C'"),
+        (sequence({"From": "A", "To": "B"}, {"From": "A", "To": "C"}), "a second transition from the step 'A'"),
         (group(Schedule="daily"), "must be a mapping with RateMinutes"),
         (group(Schedule={"RateMinutes": "daily"}), "number of minutes above 0"),
         (sequence({"From": "A", "To": "B", "Match": [{}]}), "needs On, or From and To"),
@@ -193,6 +199,63 @@ def test_many_ways_along_a_sequence_take_no_time() -> None:
     steps = {"A": many, "B": many, "C": [sighting(100, "ana")]}
     assert list(findings(parse(sequence(*hops))[0], steps, count)) == []
     assert looks <= 2 * len(many)
+
+
+def test_several_criteria_are_met_by_the_same_matches() -> None:
+    """Each by a value of its own; every combination is a finding."""
+    both = [{"GroupID": name, "Match": field} for name in "AB" for field in ("user", "host")]
+    criteria = {"u": both[::2], "h": both[1::2]}
+    [parsed] = parse(group(MatchCriteria=criteria))
+
+    def seen(step: str, *pairs: str) -> list[Sighting]:
+        named = [dict(zip(("user", "host"), ([part] for part in pair.split("@")), strict=True)) for pair in pairs]
+        return [Sighting(time=number, fields=fields, row_id=f"{step}{number}") for number, fields in enumerate(named)]
+
+    apart = {"A": seen("A", "ana@one", "bob@two"), "B": seen("B", "ana@two", "bob@one")}
+    assert list(findings(parsed, apart)) == []
+    together = {"A": seen("A", "ana@one", "bob@two"), "B": seen("B", "bob@two", "ana@one")}
+    assert [one.values for one in findings(parsed, together)] == [
+        {"0": "ana", "1": "one"},
+        {"0": "bob", "1": "two"},
+    ]
+
+
+def test_what_came_late_on_another_way_is_nothing_new_for_a_chain() -> None:
+    """A sequence that was found is not found again because of a match that leads nowhere."""
+    detection = sequence(
+        {"From": "A", "To": "B", "Match": [{"On": "user"}]}, {"From": "B", "To": "C", "Match": [{"On": "host"}]}
+    )
+    [parsed] = parse(detection)
+
+    def one(time: float, *, is_new: bool = False, **fields: str) -> Sighting:
+        return Sighting(time=time, fields={name: [value] for name, value in fields.items()}, is_new=is_new)
+
+    known = {"A": [one(0, user="ana")], "B": [one(20, user="ana", host="h")], "C": [one(30, host="h")]}
+    assert list(findings(parsed, known)) == []
+    late = {**known, "B": [*known["B"], one(10, is_new=True, user="ana", host="elsewhere")]}
+    assert list(findings(parsed, late)) == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "joined"),
+    [('"\\ud800"', ("\\ud800",)), ('{"a": "\\udfff", "b": 1}', ()), (f"{'[' * 5_000}1{']' * 5_000}", ())],
+)
+def test_matches_of_odd_events_are_joined_all_the_same(fork: Fork, raw: str, joined: tuple[str, ...]) -> None:
+    """Half a surrogate pair in what a rule read from a text, or lists without end: neither keeps a match from being
+    made."""
+    code = "import json\ndef rule(event):\n    return True\ndef alert_context(event):\n"
+    fork.rule("Rule.A", code + "    return {'who': json.loads(event['raw'])}\n")
+    fork.rule("Rule.B", YES)
+    criteria = {
+        "u": [{"GroupID": name, "Match": field} for name, field in (("A", "p_alert_context.who"), ("B", "l"))]
+    }
+    fork.rule("C", AnalysisType="correlation_rule", Detection=group(MatchCriteria=criteria))
+    nested: Any = "x"
+    for _ in range(900):
+        nested = [nested]
+    matches = fork.engine().evaluate({**EVENT, "raw": raw, "l": nested}, "Test.Log")
+    assert [match.joins for match in matches] == [{"p_alert_context.who": joined}, {"l": ("x",)}]
+    assert msgspec.msgpack.encode(matches)
 
 
 def test_what_is_joined_by_is_kept_of_a_match() -> None:

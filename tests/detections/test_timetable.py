@@ -71,7 +71,7 @@ def test_correlation_rules_run_that_are_enabled(fork: Fork) -> None:
     fork.rule("Off", AnalysisType="correlation_rule", Detection=detection, Enabled=False)
     timetable = fork.load().timetable()
     assert list(timetable.correlations) == ["C"]
-    assert timetable.longest_lookback_secs == 1_800
+    assert timetable.sightings_kept_secs == 60 * (5 + 2 * 30)
     [correlation] = timetable.correlations["C"]
     assert (correlation.rate_minutes, correlation.timeout_minutes) == (5, 1)
 

@@ -183,6 +183,49 @@ async def test_more_than_a_turn_takes_is_taken_by_the_next(bench: Bench, monkeyp
     assert sorted(one[0] for several in found for one in several) == ["ana", "bob", "cem"]
 
 
+async def test_an_event_of_another_year_takes_no_room(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies between what its time says and now is not looked at because of it."""
+    monkeypatch.setattr(correlating, "MOST_SIGHTINGS", 4)
+    for number in range(4):
+        await bench.see("B", f"u{number}", ago=(20 + number) * HOUR)
+    assert await bench.look() == []
+    bench.now += 600
+    await bench.see("A", "eve", ago=300 * 24 * HOUR)
+    await bench.see("A", "ana")
+    await bench.see("B", "ana")
+    assert await bench.look() == [("ana", ["r6", "r7"])]
+
+
+async def test_results_that_pile_up_let_no_turn_begin(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is due waits until they are worked off."""
+    await bench.see("A", "ana")
+    await bench.see("B", "ana")
+    pile = schedules.Result(id="query/Q@1", origin={}, body=b"x" * 100)
+    await bench.state.transact(lambda tx: schedules.enter(tx, "query", "Q", 0.0, 0.0, no_later=0.0))
+    [standing] = await bench.state.read(lambda tx: schedules.standings(tx, 0.0))
+    turn = await bench.state.transact(lambda tx: schedules.take(tx, standing, 1, 0.0, 1.0))
+    assert turn is not None
+    await bench.state.transact(lambda tx: schedules.finish(tx, turn, due_at=1e9, position=0, result=pile, now=0.0))
+    monkeypatch.setattr(turns, "MOST_WAITING_BYTES", 99)
+    assert not await bench.daemons[0].settle(bench.now)
+    await bench.state.transact(lambda tx: schedules.drop(tx, pile.id))
+    assert await bench.look() == [("ana", ["r1", "r2"])]
+
+
+async def test_a_clock_that_was_set_back_delays_nothing(bench: Bench) -> None:
+    """A turn that was due years ahead is due in its rate's time."""
+    assert await bench.look() == []
+    bench.now += 1000 * 24 * HOUR
+    await bench.see("A", "eve")
+    assert await bench.look() == []
+    bench.now -= 1000 * 24 * HOUR
+    await bench.see("A", "ana")
+    await bench.see("B", "ana")
+    assert await bench.look() == []
+    bench.now += 600
+    assert await bench.look() == [("ana", ["r2", "r3"])]
+
+
 async def test_a_query_has_its_turn_at_its_time_and_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """By one daemon, as of its time; after a pause the last turn that was missed is made up for."""
     asked: list[float] = []
@@ -229,9 +272,29 @@ async def test_a_turn_that_cannot_be_done_now_is_due_again(bench: Bench, monkeyp
 async def test_what_is_old_is_forgotten(bench: Bench) -> None:
     """Sightings after twice the longest look-back, but not within three days."""
     await bench.see("A", "ana")
+    assert await bench.look() == []
     bench.now += 2 * 24 * HOUR
     await bench.daemons[0].sweep()
     assert await bench.state.read(lambda tx: sightings.newest(tx, ["A"])) == {"A": 1}
     bench.now += 2 * 24 * HOUR
+    await bench.daemons[0].sweep()
+    assert await bench.state.read(lambda tx: sightings.newest(tx, ["A"])) == {}
+
+
+async def test_what_no_turn_has_looked_at_is_kept(bench: Bench) -> None:
+    """After a week without a daemon, or as long as a rule that has its turn every week waits; but not for ever."""
+    await bench.see("A", "ana")
+    await bench.see("B", "ana")
+    bench.now += 7 * 24 * HOUR
+    await bench.daemons[0].sweep()
+    assert await bench.look() == [("ana", ["r1", "r2"])]
+    await bench.daemons[0].sweep()
+    assert await bench.state.read(lambda tx: sightings.newest(tx, ["A", "B"])) == {}
+    bench.timetable = Timetable(correlations={"C": correlation(Schedule={"RateMinutes": 7 * 24 * 60})})
+    await bench.see("A", "bob")
+    bench.now += 6 * 24 * HOUR
+    await bench.daemons[0].sweep()
+    assert await bench.state.read(lambda tx: sightings.newest(tx, ["A"])) == {"A": 3}
+    bench.now += 40 * 24 * HOUR
     await bench.daemons[0].sweep()
     assert await bench.state.read(lambda tx: sightings.newest(tx, ["A"])) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -146,16 +147,17 @@ async def test_sightings_are_found_by_the_time_of_their_events(state: SqliteStat
     """Of the detections asked for; of too many, the newest."""
     new = [sighting("r1", 50.0), sighting("r2", 10.0), sighting("r3", 30.0, "B")]
     await state.transact(lambda tx: sightings.add(tx, new, 100.0))
-    found = await state.read(lambda tx: sightings.between(tx, ["A", "B"], 20.0, 60.0, 10))
+    found = await state.read(lambda tx: sightings.between(tx, ["A", "B"], [(20.0, 60.0)], 10))
     assert {one.row_id for one in found} == {"r1", "r3"}
-    assert len(await state.read(lambda tx: sightings.between(tx, ["A"], 0.0, 60.0, 1))) == 1
+    assert len(await state.read(lambda tx: sightings.between(tx, ["A"], [(0.0, 60.0)], 1))) == 1
 
 
 async def test_old_sightings_are_forgotten_and_numbers_not_used_again(state: SqliteState) -> None:
     """By when they were seen."""
     await state.transact(lambda tx: sightings.add(tx, [sighting("r1", 50.0)], 100.0))
-    assert await state.transact(lambda tx: sightings.sweep(tx, before=100.0, limit=10)) == 0
-    assert await state.transact(lambda tx: sightings.sweep(tx, before=101.0, limit=10)) == 1
+    for before, forgotten in ((100.0, 0), (101.0, 1)):
+        sweep = partial(sightings.sweep, before=before, in_any_case_before=0.0, looked_at={}, limit=10)
+        assert await state.transact(sweep) == forgotten
     again = msgspec.structs.replace(sighting("r9", 50.0))
     await state.transact(lambda tx: sightings.add(tx, [again], 200.0))
     found = await state.read(lambda tx: sightings.since(tx, ["A"], after=1, seen_until=1e9, limit=10))
@@ -170,7 +172,7 @@ async def test_so_many_sightings_are_read_at_once_as_fit(state: SqliteState, mon
         monkeypatch.setattr(sightings, "MOST_BYTES", most)
         new = await state.read(lambda tx: sightings.since(tx, ["A"], after=0, seen_until=1e9, limit=10))
         assert [one.row_id for one in new] == [f"r{n}" for n in range(found)]
-        around = await state.read(lambda tx: sightings.between(tx, ["A"], 0.0, 9.0, 10))
+        around = await state.read(lambda tx: sightings.between(tx, ["A"], [(0.0, 9.0)], 10))
         assert [one.row_id for one in around] == [f"r{4 - n}" for n in range(found)]
 
 

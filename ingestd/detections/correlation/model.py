@@ -13,6 +13,9 @@ from typing import Any
 import msgspec
 
 DEFAULT_LOOKBACK_MINUTES = 15
+DEFAULT_RATE_MINUTES = 1.0
+MOST_MINUTES = 10 * 366 * 24 * 60
+"""Of a rate or a window: what is rarer never runs, and infinity is a number to YAML."""
 ANY = ""
 """Stands for the value when steps are not joined by one."""
 MOST_EVIDENCE = 100
@@ -63,6 +66,11 @@ class Correlation(msgspec.Struct, frozen=True, kw_only=True):
         absent = {step.id for step in self.steps if step.absent}
         hops = [hop.minutes for hop in self.hops if hop.target in absent]
         return max(hops, default=self.rate_minutes or self.lookback_minutes) if absent else 0.0
+
+    @property
+    def kept_minutes(self) -> float:
+        """How long a match has to be remembered: until its turn, and then as long as it may belong to a newer one."""
+        return (self.rate_minutes or DEFAULT_RATE_MINUTES) + self.wait_minutes + 2 * self.lookback_minutes
 
     def fields(self) -> Iterator[tuple[str, str]]:
         """(detection id, field) of everything that its steps are joined by."""

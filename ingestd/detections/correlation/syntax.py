@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
+from reprlib import repr as brief
+from typing import Any, TypeVar
 
-from ingestd.detections.correlation.model import DEFAULT_LOOKBACK_MINUTES, Correlation, Hop, Sighting, Step
+from ingestd.detections.correlation.model import (
+    DEFAULT_LOOKBACK_MINUTES,
+    MOST_MINUTES,
+    Correlation,
+    Hop,
+    Sighting,
+    Step,
+)
 
 
 class CorrelationError(ValueError):
@@ -35,37 +43,40 @@ def _parse_one(entry: Any, index: int) -> Correlation:
     ids = [step.id for step in steps]
     if len(set(ids)) < len(ids):
         raise CorrelationError("two steps have one ID", "Detection", index, kind)
-    lookback = _minutes(entry.get("LookbackWindowMinutes"), DEFAULT_LOOKBACK_MINUTES, index, "LookbackWindowMinutes")
+    lookback = _minutes(entry, "LookbackWindowMinutes", DEFAULT_LOOKBACK_MINUTES, "Detection", index)
     schedule = entry.get("Schedule")
     if schedule is not None and not isinstance(schedule, Mapping):
         raise CorrelationError("must be a mapping with RateMinutes", "Detection", index, "Schedule")
     hops = tuple(_hops(entry, ids, lookback, index)) if kind == "Sequence" else ()
-    _refuse_loop(hops, ids[0], index)
+    if kind == "Sequence":
+        _refuse_gaps(hops, ids, index)
     return Correlation(
         steps=steps,
         criteria=() if kind == "Sequence" else tuple(_criteria(entry.get("MatchCriteria"), ids, index)),
         hops=hops,
         is_sequence=kind == "Sequence",
         lookback_minutes=lookback,
-        rate_minutes=_of_schedule(schedule, "RateMinutes", index),
-        timeout_minutes=_of_schedule(schedule, "TimeoutMinutes", index),
+        rate_minutes=_minutes(schedule or {}, "RateMinutes", None, "Detection", index, "Schedule"),
+        timeout_minutes=_minutes(schedule or {}, "TimeoutMinutes", None, "Detection", index, "Schedule"),
     )
 
 
-def _of_schedule(schedule: Mapping[str, Any] | None, key: str, index: int) -> float | None:
-    value = (schedule or {}).get(key)
-    return None if value is None else _minutes(value, 0.0, index, key)
-
-
-def _refuse_loop(hops: tuple[Hop, ...], first: str, index: int) -> None:
-    """Following the transitions must come to an end."""
-    following = {hop.origin: hop.target for hop in hops}
-    seen, at = {first}, following.get(first)
-    while at is not None:
+def _refuse_gaps(hops: tuple[Hop, ...], ids: list[str], index: int) -> None:
+    """Following the transitions must lead to each step once, as one that is not reached would never count."""
+    path = ("Detection", index, "Transitions")
+    following: dict[str, str] = {}
+    for number, hop in enumerate(hops):
+        if hop.origin in following:
+            raise CorrelationError(f"a second transition from the step {hop.origin!r}", *path, number)
+        following[hop.origin] = hop.target
+    seen = [ids[0]]
+    while (at := following.get(seen[-1])) is not None:
         if at in seen:
-            raise CorrelationError(f"come back to the step {at!r}", "Detection", index, "Transitions")
-        seen.add(at)
-        at = following.get(at)
+            raise CorrelationError(f"come back to the step {at!r}", *path)
+        seen.append(at)
+    missed = [step for step in ids if step not in seen]
+    if missed:
+        raise CorrelationError(f"do not lead from the step {ids[0]!r} to {', '.join(map(repr, missed))}", *path)
 
 
 def _items(entry: Mapping[str, Any], key: str, index: int) -> list[Any]:
@@ -101,7 +112,7 @@ def _criteria(criteria: Any, ids: list[str], index: int) -> Iterable[dict[str, s
         raise CorrelationError("must be a mapping", "Detection", index, "MatchCriteria")
     for name, members in criteria.items():
         found = {}
-        for member in members if isinstance(members, list) else [None]:
+        for member in members if isinstance(members, list) and members else [None]:
             if not isinstance(member, Mapping) or member.get("GroupID") not in ids or "Match" not in member:
                 raise CorrelationError(
                     "needs GroupID of a step, and Match", "Detection", index, "MatchCriteria", str(name)
@@ -123,7 +134,7 @@ def _hops(entry: Mapping[str, Any], ids: list[str], lookback: float, index: int)
         yield Hop(
             origin=str(hop["From"]),
             target=str(hop["To"]),
-            minutes=_minutes(hop.get("WithinTimeFrameMinutes"), lookback, index, "WithinTimeFrameMinutes"),
+            minutes=_minutes(hop, "WithinTimeFrameMinutes", lookback, *path),
             joins=tuple(_join(match, path) for match in hop.get("Match") or ()),
         )
 
@@ -136,11 +147,16 @@ def _join(match: Any, path: tuple[str | int, ...]) -> tuple[str, str]:
     raise CorrelationError("Match needs On, or From and To", *path)
 
 
-def _minutes(value: Any, default: float, index: int, key: str) -> float:
+_Default = TypeVar("_Default", float, None)
+
+
+def _minutes(given: Mapping[str, Any], key: str, default: _Default, *path: str | int) -> float | _Default:
+    value = given.get(key)
     if value is None:
         return default
-    if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-        raise CorrelationError(f"must be a number of minutes above 0, not {value!r}", "Detection", index, key)
+    if type(value) not in (int, float) or not 0 < value <= MOST_MINUTES:
+        said = f"must be a number of minutes above 0, at most {MOST_MINUTES}, not {brief(value)}"
+        raise CorrelationError(said, *path, key)
     return float(value)
 
 
