@@ -28,6 +28,7 @@ _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 """syslog's numbers, which systemd reads as `<3>` in front of a line."""
 
 _folder: Folder | None = None
+_ours = logging.getLogger("ingestd")
 
 
 def configure(
@@ -63,8 +64,15 @@ def configure(
 def set_level(level: Level) -> None:
     """Show lines from `level` on. Libraries say one level less: their info is our debug."""
     ours = logging.getLevelNamesMapping()[level.upper()]
-    logging.getLogger("ingestd").setLevel(ours)
+    _ours.setLevel(ours)
     logging.getLogger().setLevel(logging.INFO if ours <= logging.DEBUG else max(ours, logging.WARNING))
+
+
+def wanted(level: int, text: str, **fields: Any) -> bool:
+    """Whether a line of ours is to be made: not below the level, and no repeat, which is only counted, here."""
+    if not _ours.isEnabledFor(level):
+        return False
+    return _folder is None or level <= logging.DEBUG or not _folder.counted(level, {"event": text, **fields})
 
 
 def flush_folded(*, everything: bool = False) -> None:

@@ -7,6 +7,7 @@ most one line per object, debug the rest. Never per record, and never the conten
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from ingestd.errors import ConfigError, Overloaded, Permanent, Problem, Retryabl
 from ingestd.model import ChunkResult, Delivery, ObjectDone, Severity
 from ingestd.telemetry import catalogue as metrics
 from ingestd.telemetry import drift as drifts
+from ingestd.telemetry import logs
 from ingestd.telemetry.catalogue import ErrorType, RestartReason, ScheduledWork, Stage
 
 _log = structlog.stdlib.get_logger("ingestd")
@@ -156,6 +158,17 @@ def notice_ignored(source: str, reason: str, key: str = "") -> None:
 # --- objects ------------------------------------------------------------------------------------------------
 
 
+@metrics.kept
+class _Objects:
+    """The series that every object of a source moves."""
+
+    def __init__(self, source: str) -> None:
+        self.compressed = metrics.OBJECT_BYTES.labels(source=source, form="compressed")
+        self.plain = metrics.OBJECT_BYTES.labels(source=source, form="plain")
+        self.duration = metrics.OBJECT_DURATION.labels(source=source)
+        self.committed = metrics.OBJECTS.labels(source=source, outcome="committed")
+
+
 def object_known(source: str, url: str) -> None:
     """An object was committed before: nothing to do."""
     metrics.OBJECTS.labels(source=source, outcome="known").inc()
@@ -182,9 +195,12 @@ def object_superseded(source: str, url: str) -> None:
 
 def object_read(source: str, url: str, done: ObjectDone, *, compressed_bytes: int, seconds: float) -> None:
     """A worker came to the end of an object."""
-    metrics.OBJECT_BYTES.labels(source=source, form="compressed").inc(compressed_bytes)
-    metrics.OBJECT_BYTES.labels(source=source, form="plain").inc(done.plain_bytes)
-    metrics.OBJECT_DURATION.labels(source=source).observe(seconds)
+    objects = _Objects(source)
+    objects.compressed.inc(compressed_bytes)
+    objects.plain.inc(done.plain_bytes)
+    objects.duration.observe(seconds)
+    if done.failure is None and not logs.wanted(logging.DEBUG, "object read"):
+        return
     fields: dict[str, Any] = {"records": done.records, "plain_bytes": done.plain_bytes, "seconds": round(seconds, 3)}
     if done.failure is None:
         _log.debug("object read", source=source, object=url, **fields)
@@ -196,8 +212,9 @@ def object_read(source: str, url: str, done: ObjectDone, *, compressed_bytes: in
 
 def object_committed(source: str, url: str, records: int) -> None:
     """Every record of an object is durable."""
-    metrics.OBJECTS.labels(source=source, outcome="committed").inc()
-    _log.info("object committed", source=source, object=url, records=records)
+    _Objects(source).committed.inc()
+    if logs.wanted(logging.INFO, "object committed", source=source, object=url, records=records):
+        _log.info("object committed", source=source, object=url, records=records)
 
 
 def object_failed(source: str, url: str, stage: Stage, error: BaseException, *, attempts: int) -> None:

@@ -14,6 +14,7 @@ from ingestd.telemetry import catalogue
 @pytest.fixture(autouse=True)
 def fresh_metrics() -> None:
     """All series gone."""
+    catalogue.let_go()
     for declared in catalogue.CATALOGUE:
         if declared.labels:
             declared.metric.clear()

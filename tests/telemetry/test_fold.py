@@ -58,6 +58,24 @@ def test_a_window_is_summed_up_by_time() -> None:
     assert [line["event"] for line in world.written] == ["failed", "failed (1 more in 10 s)"]
 
 
+def test_a_repeat_need_not_be_made() -> None:
+    """A line that was only counted shows in the summary as if it had been made; a new one has to be made."""
+    world = World()
+    assert not world.folder.counted(logging.INFO, {"event": "done", "source": "a", "number": 0})
+    world.log("done", source="a", number=0, timestamp="2026-01-01T00:00:00.000000Z")
+    assert world.folder.counted(logging.INFO, {"event": "done", "source": "a", "number": 1})
+    assert not world.folder.counted(logging.INFO, {"event": "done", "source": "b", "number": 2})
+    world.log("done", source="a", number=2, timestamp="2026-01-01T00:00:05.000000Z")
+    assert world.folder.counted(logging.INFO, {"event": "done", "source": "a", "number": 3})
+    world.now = 10
+    assert not world.folder.counted(logging.INFO, {"event": "done", "source": "a", "number": 4})
+    world.folder.flush()
+    told = world.written[1]
+    assert (told["event"], told["number"], told["repeated"]) == ("done (3 more in 10 s)", 3, 3)
+    assert told["timestamp"] > "2026-01-01T00:00:05.000000Z"
+    assert catalogue.value("ingestd_log_lines_folded_total") == 3
+
+
 def test_components_levels_and_errors_are_told_apart() -> None:
     """The same words about another source, at another level or of another kind of error are another line."""
     world = World()

@@ -14,7 +14,8 @@ import pytest
 
 from ingestd import redact
 from ingestd.errors import Retryable
-from ingestd.telemetry import logs, occurrences
+from ingestd.model import ObjectDone
+from ingestd.telemetry import catalogue, logs, occurrences
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -132,6 +133,21 @@ def test_repeats_are_folded() -> None:
     assert [line["source"] for line in lines(stream)] == ["a", "b"]
     logs.flush_folded(everything=True)
     assert [line["event"] for line in lines(stream)[2:]] == ["object committed (4 more in 10 s)"] * 2
+    assert [line["object"] for line in lines(stream)[2:]] == ["file:///4"] * 2
+    assert catalogue.value("ingestd_objects_total", source="a", outcome="committed") == 5
+
+
+def test_what_is_below_the_level_is_not_made() -> None:
+    """A line of every object costs nothing where it is not wanted, and is there where it is."""
+    stream = io.StringIO()
+    logs.configure("warning", stream=stream)
+    occurrences.object_committed("a", "file:///1", 1)
+    assert not logs.wanted(logging.INFO, "object committed")
+    logs.set_level("debug")
+    done = ObjectDone(task=1, records=1, plain_bytes=1, framing="lines")
+    for number in (1, 2):
+        occurrences.object_read("a", f"file:///{number}", done, compressed_bytes=1, seconds=0.1)
+    assert [line["object"] for line in lines(stream)] == ["file:///1", "file:///2"]
 
 
 def test_the_journal_gets_priorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,14 @@ def test_messages_in_flight() -> None:
     assert value("ingestd_messages_total", source="a", outcome="received") == 10
 
 
+def test_a_source_that_comes_back_is_counted_anew() -> None:
+    """Series that were dropped with a source are not moved any more: a source of that name gets its own."""
+    occurrences.object_committed("a", "file:///1", 1)
+    catalogue.forget(source="a")
+    occurrences.object_committed("a", "file:///2", 1)
+    assert catalogue.value("ingestd_objects_total", source="a", outcome="committed") == 1
+
+
 def test_lag_counts_first_deliveries_only() -> None:
     """A redelivery says nothing about how long the queue makes one wait."""
     first = Delivery(source="a", message_id="1", body=b"", sent_at=0.0, receive_count=1)
