@@ -17,7 +17,7 @@ from ingestd.config import components, convert
 from ingestd.config.load import load
 from ingestd.config.models import HttpConfig, Root
 from ingestd.digests import Keys
-from ingestd.lake.asking import Lake
+from ingestd.lake.query_process import Lake
 from ingestd.lake.writer import WriterSettings
 from ingestd.refresh.published import Publisher
 from ingestd.schemas.registry import Registry

@@ -60,7 +60,7 @@ def _queries(detections: DetectionSet, root: Root) -> Iterator[Problem]:
     queries = [query for _, query in sorted(detections.queries.items())]
     if not queries:
         return
-    from ingestd.lake.asked import why_not
+    from ingestd.lake.query_program import why_not
     from ingestd.schemas.registry import Registry
 
     try:

@@ -19,10 +19,11 @@ from sqlglot.errors import SqlglotError
 
 from ingestd.errors import Permanent
 
-_TEMPLATE = re.compile(r"\{%|\{\{|^\s*--\s*pragma:\s*template", re.MULTILINE)
+_TEMPLATE = re.compile(r"\{%|\{\{|^[ \t]*--[ \t]*pragma:[ \t]*template", re.MULTILINE)
 _MACRO = re.compile(r"(?i)\b(p_occurs_\w+)\s*\(([^()]*)\)")
 _BARE_DURATION = re.compile(r"(?i)(?<![\w.'])(\d+)\s*([a-z]+)(?![\w'])")
 _DURATION = re.compile(r"(?i)\s*(\d+)\s*(s|seconds?|m|minutes?|h|hours?|d|days?|w|weeks?)?\s*")
+_LONGEST_SECS = 100 * 366 * 86_400
 _UNIT_SECS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _KEPT = "kept as JSON"
 _OF_ARRAYS = (
@@ -67,7 +68,9 @@ def translate(sql: str, log_types: Mapping[str, str], now: float) -> Translated:
             flatten(explode)
         tree = tree.transform(_Rewriter(now), copy=False)
         return Translated(sql=tree.sql(dialect="duckdb"), tables=tuple(sorted(tables)))
-    except (SqlglotError, RecursionError) as error:
+    except RecursionError as error:
+        raise refused("it cannot be read as Snowflake's SQL: it is nested too deep") from error
+    except SqlglotError as error:
         raise refused(f"it cannot be read as Snowflake's SQL: {_first_line(error)}") from error
 
 
@@ -254,8 +257,10 @@ def _seconds(argument: exp.Expr) -> float:
     found = _DURATION.fullmatch(argument.name)
     if found is None:
         raise refused(f"{argument.sql()} is no duration such as '1 day'")
-    unit = (found[2] or "s").lower()
-    return float(found[1]) * _UNIT_SECS[unit[0]]
+    secs = float(found[1]) * _UNIT_SECS[(found[2] or "s").lower()[0]]
+    if secs > _LONGEST_SECS:
+        raise refused(f"{argument.sql()} is too long: nothing in the lake is that old")
+    return secs
 
 
 def _first_line(error: Exception) -> str:

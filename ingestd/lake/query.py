@@ -70,27 +70,44 @@ def query(
     tables that it names: each has every column of its log type, though no file may have it yet, and JSON columns as
     such, not as text. Raises `Permanent` (reason `query_failed`) with what DuckDB says.
     """
-    root = Path(lake_url).absolute()
-    views = _Views(root, log_types or {})
+    views = _Views(Path(lake_url).absolute(), log_types or {})
     with _explained(views):
-        connection = _connect(root)
-        _refuse_writing(sql)
-        for statement in views.needed(sql if whole is None else " ".join(whole)):
-            connection.execute(statement)
-        for name in whole or ():
-            if wholly := views.whole(name, dict(_described(connection, name))):
-                connection.execute(wholly)
-        connection.execute("SET lock_configuration=true")
-        found = connection.sql(sql)
+        found = _bound(sql, views, whole)
         reader = found.to_arrow_reader(ROWS_AT_ONCE)
     return Answer(list(reader.schema.names), _rows(reader, views), [str(kind) for kind in found.types])
+
+
+def check(
+    sql: str,
+    lake_url: str | Path,
+    log_types: Mapping[str, tuple[Column, ...]] | None = None,
+    *,
+    whole: Iterable[str] | None = None,
+) -> None:
+    """As `query`, but nothing is run: whether there is all that the SELECT names, and of a type that it can use."""
+    views = _Views(Path(lake_url).absolute(), log_types or {})
+    with _explained(views):
+        _bound(sql, views, whole)
+
+
+def _bound(sql: str, views: _Views, whole: Iterable[str] | None) -> duckdb.DuckDBPyRelation:
+    """The SELECT over its tables, before it is run."""
+    connection = _connect(views.root)
+    _refuse_writing(sql)
+    for statement in views.needed(sql if whole is None else " ".join(whole)):
+        connection.execute(statement)
+    for name in whole or ():
+        if wholly := views.whole(name, dict(_described(connection, name))):
+            connection.execute(wholly)
+    connection.execute("SET lock_configuration=true")
+    return connection.sql(sql)
 
 
 class _Views:
     """The statements that make each table."""
 
     def __init__(self, root: Path, log_types: Mapping[str, tuple[Column, ...]]) -> None:
-        self._root = root
+        self.root = root
         self._columns = {name: columns or _STANDARD for name, columns in log_types.items()}
         self._folders = {name: layout.log_type_folder(name) for name in log_types}
         for entry in sorted(root.glob("events/p_log_type=*")):
@@ -140,10 +157,10 @@ class _Views:
 
     def _has_files(self, name: str) -> bool:
         folder = f"events/{self._folders[name]}" if name in self._folders else name
-        return next((self._root / folder).glob("**/*.parquet"), None) is not None
+        return next((self.root / folder).glob("**/*.parquet"), None) is not None
 
     def _statement(self, name: str, folder: str, columns: Iterable[Column]) -> str:
-        path = self._root / folder
+        path = self.root / folder
         if next(path.glob("**/*.parquet"), None) is None:
             shown = ", ".join(f"{_quoted(column.name)} {_sql_type(column)}" for column in columns)
             return f"CREATE OR REPLACE TABLE {_quoted(name)} ({shown}, p_event_date DATE)"

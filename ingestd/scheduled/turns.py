@@ -18,7 +18,7 @@ from functools import partial
 from ingestd import failpoints
 from ingestd.detections.timetable import ScheduledQuery, Timetable
 from ingestd.errors import Permanent, Retryable
-from ingestd.lake.asking import Lake, ask
+from ingestd.lake.query_process import Lake, ask
 from ingestd.scheduled import correlating
 from ingestd.state import schedules, sightings
 from ingestd.state.base import State, Transaction

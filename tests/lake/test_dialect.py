@@ -13,9 +13,9 @@ import pytest
 
 from ingestd.errors import Permanent
 from ingestd.lake.arrow import arrow_schema
-from ingestd.lake.asked import Order, why_not
-from ingestd.lake.asking import ask
 from ingestd.lake.dialect import translate
+from ingestd.lake.query_process import ask
+from ingestd.lake.query_program import Order, why_not
 from ingestd.schemas.registry import Registry
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20
@@ -104,6 +104,22 @@ async def test_too_many_rows_are_cut_off_and_told(lake: Path) -> None:
     assert found[2]["error"]["type"] == "TooManyRows"
 
 
+async def test_a_row_that_is_too_large_is_told(lake: Path) -> None:
+    """It is not passed on, however well it packs."""
+    [record] = await rows(lake, "select repeat('x', 5000) from aws_cloudtrail", max_bytes=4_000)
+    assert record["error"]["type"] == "TooManyRows"
+    assert "the first 0 rows" in record["error"]["text"]
+
+
+def test_whether_a_query_could_run_is_found_out_without_running_it() -> None:
+    """One that never ends is refused by its time, in its process, and not where somebody asks."""
+    assert not why_not(
+        "with recursive a as (select 1 x union all select x + 1 from a) select max(x) from a", REGISTRY
+    )
+    assert why_not("with recursive a as (select 1 x union all select y from a) select max(x) from a", REGISTRY)
+    assert not why_not(f"{chr(10) * 200_000}select 1", REGISTRY)
+
+
 async def test_a_query_has_its_time(lake: Path) -> None:
     """Its process is ended then."""
     sql = "select count(*) from aws_cloudtrail a, range(100000000) b, range(100000) c"
@@ -138,6 +154,8 @@ def test_a_query_reaches_nothing_but_the_lake(sql: str) -> None:
         ("-- pragma: template\nselect 1", "it is a template"),
         ("{% import 'x' y %} select 1", "it is a template"),
         ("select * from panther_logs.public.aws_cloudtrail where p_occurs_since('soon')", "no duration"),
+        ("select p_occurs_since('99999999999999999999 days')", "too long"),
+        (f"select {'(' * 900}1{')' * 900}", "nested too deep"),
         ("select from where", "cannot be read as Snowflake's SQL"),
         ("delete from panther_logs.public.aws_cloudtrail", "one SELECT is expected"),
     ],

@@ -15,8 +15,8 @@ from ingestd.detections.correlation import syntax
 from ingestd.detections.correlation.model import Correlation
 from ingestd.detections.timetable import Schedule, ScheduledQuery, Timetable
 from ingestd.errors import Permanent, Retryable
-from ingestd.lake.asked import Order
-from ingestd.lake.asking import Lake
+from ingestd.lake.query_process import Lake
+from ingestd.lake.query_program import Order
 from ingestd.scheduled import correlating, turns
 from ingestd.scheduled.turns import Scheduling
 from ingestd.state import instances, schedules, sightings

@@ -13,6 +13,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,12 +24,13 @@ import orjson
 
 from ingestd.errors import Permanent
 from ingestd.lake import dialect
-from ingestd.lake.query import query
+from ingestd.lake.query import check, query
+from ingestd.model import Column
 from ingestd.schemas.registry import Registry
 
 EXIT_FAILED: Final = 3
 """The query cannot run, or failed: stderr says why."""
-ADDRESS_SPACE_BYTES: Final = 6 << 30
+ADDRESS_SPACE_BYTES: Final = 4 << 30
 """DuckDB keeps to a limit of its own; this one holds for the whole process."""
 
 
@@ -51,6 +53,8 @@ def main() -> None:
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     os.nice(10)
+    with suppress(OSError):  # where memory runs out, the query is to end, not the daemon
+        Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     try:
         for piece in compressed(results(order)):
@@ -65,36 +69,40 @@ def main() -> None:
 def results(order: Order) -> Iterator[bytes]:
     """Rows as records of a result; when there are too many, the first of them and an error that says so."""
     registry = Registry.load([Path(path) for path in order.schema_paths], builtin=order.builtin_schemas)
-    names = {dialect.plain(name): name for name in registry.names}
-    translated = dialect.translate(order.sql, names, order.now)
-    columns = {name: registry.columns(name) for name in translated.tables if name in registry.names}
+    translated, columns = _translated(order.sql, registry, order.now)
     answer = query(translated.sql, order.lake, columns, whole=translated.tables)
     texts = [index for index, kind in enumerate(answer.types) if kind == "JSON"]
     size = 0
     for number, row in enumerate(answer.rows):
-        if number == order.max_rows or size > order.max_bytes:
-            text = f"the query found more than {number:,} rows, of which these were looked at: narrow it"
-            yield orjson.dumps({"error": {"type": "TooManyRows", "text": text}})
-            return
         values = list(row)
         for index in texts:
             values[index] = _parsed(values[index])
         record = dict(zip(answer.columns, values, strict=True))
         encoded = _encoded({"result": record})
         size += len(encoded)
+        if number == order.max_rows or size > order.max_bytes:
+            most = f"{order.max_rows:,} rows or {order.max_bytes:,} bytes"
+            text = f"the query found more than {most}: only the first {number:,} rows were looked at; narrow it"
+            yield orjson.dumps({"error": {"type": "TooManyRows", "text": text}})
+            return
         yield encoded
 
 
 def why_not(sql: str, registry: Registry) -> str:
     """Why a query could not run over a lake of these schemas; empty if it could."""
-    names = {dialect.plain(name): name for name in registry.names}
     try:
-        translated = dialect.translate(sql, names, 0.0)
-        columns = {name: registry.columns(name) for name in translated.tables if name in registry.names}
-        query(translated.sql, "/nonexistent/lake", columns, whole=translated.tables)
+        translated, columns = _translated(sql, registry, 0.0)
+        check(translated.sql, "/nonexistent/lake", columns, whole=translated.tables)
     except Permanent as error:
         return str(error).partition("\n")[0]
     return ""
+
+
+def _translated(sql: str, registry: Registry, now: float) -> tuple[dialect.Translated, dict[str, tuple[Column, ...]]]:
+    """The query for the lake, and the columns of the log types that it reads."""
+    names = {dialect.plain(name): name for name in registry.names}
+    translated = dialect.translate(sql, names, now)
+    return translated, {name: registry.columns(name) for name in translated.tables if name in registry.names}
 
 
 def compressed(lines: Iterator[bytes]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from ingestd.errors import Permanent, Retryable
-from ingestd.lake.asked import EXIT_FAILED, Order
+from ingestd.lake.query_program import EXIT_FAILED, Order
 
 _ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "PYTHONHASHSEED", "PYTHONUTF8", "VIRTUAL_ENV")
 _MOST_BYTES: Final = 96 << 20
@@ -41,7 +41,7 @@ async def ask(order: Order, timeout_secs: float) -> bytes:
     """
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "ingestd.lake.asked"),
+            *(sys.executable, "-P", "-m", "ingestd.lake.query_program"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
