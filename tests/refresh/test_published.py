@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingestd.detections.timetable import PublishedTable
+from ingestd.model import ObjectRef
 from ingestd.refresh.published import AGAIN_SECS, Publisher
-from ingestd.stores.memory import MemoryStore
+from ingestd.stores.memory import MemoryObject, MemoryStore
 
 USERS = PublishedTable(name="users", url="memory://bucket/luts/users.csv", period_minutes=10)
 
@@ -38,6 +41,14 @@ class Place:
     def files(self) -> dict[str, str]:
         """Tables in the folder."""
         return {file.name: file.read_text() for file in self.folder.iterdir() if file.is_file()}
+
+
+class Closed(MemoryStore):
+    """Fails in a way that no store should."""
+
+    async def open(self, ref: ObjectRef, *, offset: int = 0) -> MemoryObject:
+        """See `Store`."""
+        raise RuntimeError("client has been closed")
 
 
 @pytest.fixture
@@ -110,3 +121,39 @@ async def test_a_table_larger_than_tables_may_be_is_not_fetched(place: Place) ->
     [error] = await place.turn()
     assert "larger than enrichment.max_bytes" in error
     assert place.files() == {}
+
+
+async def test_two_tables_of_one_name_are_told(place: Place) -> None:
+    """One folder cannot keep both; two tables that share an object can share the file."""
+    place.publish("id\nana\n")
+    place.store.put("bucket", "elsewhere/users.csv", b"id\nbob\n")
+    other = PublishedTable(name="other", url="memory://bucket/elsewhere/users.csv", period_minutes=10)
+    same = PublishedTable(name="same", url=USERS.url, period_minutes=10)
+    [error] = await place.turn(USERS, other, same)
+    assert "the name users.csv is that of memory://bucket/luts/users.csv" in error
+    assert place.files() == {"users.csv": "id\nana\n"}
+
+
+async def test_a_mistake_of_ours_holds_up_no_other_table(place: Place) -> None:
+    """Whatever is raised is told, and the table is tried again."""
+    place.publish("id\n1\n", "other.csv")
+    other = PublishedTable(name="other", url="memory://bucket/luts/other.csv", period_minutes=10)
+    odd = PublishedTable(name="odd", url="odd://bucket/odd.csv", period_minutes=10)
+    place.publisher = Publisher({"memory": place.store, "odd": Closed()}, place.folder, 1_000, lambda: place.now)
+    assert await place.turn(odd, other) == ["RuntimeError: client has been closed"]
+    assert place.files() == {"other.csv": "id\n1\n"}
+
+
+async def test_two_daemons_fetch_into_one_folder(place: Place) -> None:
+    """Neither writes into what the other is writing, and what one left behind when it was killed goes."""
+    place.publish("id\n" + "ana\n" * 200)
+    beside = place.folder / ".fetched"
+    beside.mkdir()
+    left, other = beside / "users.csv.1.partial", beside / "users.csv.2.partial"
+    for file in (left, other):
+        file.write_text("half")
+    os.utime(left, (0, 0))
+    second = Publisher({"memory": place.store}, place.folder, 1_000, lambda: place.now)
+    await asyncio.gather(place.turn(), second.turn([USERS]))
+    assert place.files() == {"users.csv": "id\n" + "ana\n" * 200}
+    assert sorted(file.name for file in beside.iterdir()) == ["users.csv.2.partial", "users.csv.source"]
