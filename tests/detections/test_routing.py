@@ -293,6 +293,17 @@ def test_a_module_that_reaches_everything_unguards_names(fork: Fork, code: str) 
     assert candidates(fork.engine(), QUIET) == {"set", "flag", "evil"}
 
 
+def test_files_that_change_after_loading_change_nothing(fork: Fork) -> None:
+    """What is read for routing is what was compiled, though the folder may be at another commit by then."""
+    build(fork, {"equal": GUARDED["equal"], "in a set": GUARDED["in a set"]})
+    detections = fork.load()
+    for file in fork.root.glob("rules/equal*.py"):
+        file.write_text(file.read_text().replace("== 'Create'", "== 'Delete'"))
+    for file in fork.root.glob("rules/in_a_set*.py"):
+        file.unlink()
+    assert candidates(Engine(detections, Watch()), {"name": "Create"}) == {"equal", "in a set"}
+
+
 def test_keys_in_another_case_are_found(fork: Fork) -> None:
     """The index looks values up as rules do."""
     build(fork, {"equal": GUARDED["equal"]})

@@ -21,7 +21,7 @@ from ingestd.detections.datamodels import DataModel
 from ingestd.detections.loading import spec, textfile
 from ingestd.detections.loading.discover import read_items
 from ingestd.detections.loading.items import ID_KEYS, Item, did_you_mean
-from ingestd.detections.loading.modules import CodeError, Helpers, load_file
+from ingestd.detections.loading.modules import CodeError, Helpers, load_file, text_of
 from ingestd.detections.loading.provenance import Change, last_changes, latest
 from ingestd.detections.loading.spec import KINDS, Detection
 from ingestd.detections.loading.versions import HelperDigests
@@ -108,7 +108,7 @@ class DetectionSet:
     def modules(self) -> Iterator[tuple[ModuleType, bytes]]:
         """The loaded modules of helpers, data models and detections, with the text they were compiled from."""
         for module in self.loaded_modules:
-            yield module, Path(str(module.__file__)).read_bytes()
+            yield module, text_of(module)
 
     @property
     def log_types(self) -> tuple[str, ...]:

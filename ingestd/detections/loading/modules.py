@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ingestd.detections.failure import innermost_line, shown
 from ingestd.detections.loading import patience, staying, textfile
@@ -109,8 +110,17 @@ def defined(module: ModuleType, name: str) -> Any:
     return _NAMESPACE(module).get(name)
 
 
+def text_of(module: ModuleType) -> bytes:
+    """What a module that came from here was compiled from. Its file may be another by now."""
+    return _texts[module]
+
+
+_texts: WeakKeyDictionary[ModuleType, bytes] = WeakKeyDictionary()
+
+
 def _execute(module: ModuleType, file: Path) -> None:
-    code = _compile(file)
+    text = _read(file)
+    code = _compile(text, file)
     try:
         with patience.limited(file), staying.in_process():
             exec(code, module.__dict__)  # noqa: S102 - running rule authors' code is what this is for
@@ -118,7 +128,8 @@ def _execute(module: ModuleType, file: Path) -> None:
             object.__setattr__(
                 module, "__class__", ModuleType
             )  # whoever looks through sys.modules would ask its code
-        _NAMESPACE(module)["__file__"] = str(file)  # it is read again, whatever the code says of itself
+        _NAMESPACE(module)["__file__"] = str(file)  # whatever the code says of itself
+        _texts[module] = text
     except _HelperError as error:
         line = innermost_line(error, str(file))
         problem = Problem(f"cannot import the helper {error.name!r}", file=str(file), line=line)
@@ -127,11 +138,16 @@ def _execute(module: ModuleType, file: Path) -> None:
         raise CodeError(_import_problem(error, file)) from None
 
 
-def _compile(file: Path) -> CodeType:
+def _read(file: Path) -> bytes:
     try:
-        return compile(textfile.read(file), str(file), "exec", dont_inherit=True)
+        return textfile.read(file)
     except OSError as error:
         raise CodeError(Problem(f"cannot be read: {error.strerror}", file=str(file))) from None
+
+
+def _compile(text: bytes, file: Path) -> CodeType:
+    try:
+        return compile(text, str(file), "exec", dont_inherit=True)
     except SyntaxError as error:
         raise CodeError(Problem(f"syntax error: {error.msg}", file=str(file), line=error.lineno)) from None
     except (ValueError, RecursionError, MemoryError) as error:
