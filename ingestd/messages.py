@@ -18,17 +18,19 @@ def identity_of(delivery: Delivery) -> Identity:
 class MessageObject(OpenObject):
     """See the module. `chunks` may be asked for again, as the bytes are here."""
 
+    whole: bytes
+
     def __init__(self, delivery: Delivery, data: bytes) -> None:
         self.ref = ObjectRef(store="message", bucket=delivery.source, key=delivery.message_id, size=len(data))
         self.identity = identity_of(delivery)
         self.size = len(data)
         self.origin = {"message_id": delivery.message_id}
-        self._data = data
+        self.whole = data
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `OpenObject`."""
-        for start in range(0, len(self._data), PIECE_BYTES):
-            yield self._data[start : start + PIECE_BYTES]
+        for start in range(0, len(self.whole), PIECE_BYTES):
+            yield self.whole[start : start + PIECE_BYTES]
 
     async def close(self) -> None:
         """See `OpenObject`."""

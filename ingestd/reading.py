@@ -37,7 +37,7 @@ _task_numbers = itertools.count(1)
 class Executor(Protocol):
     """What takes an object through a child: `workers.pool.Pool`, or `SerialExecutor` in this process."""
 
-    async def run(self, task: ObjectTask, read: Callable[[], AsyncIterator[bytes]]) -> ObjectDone:
+    async def run(self, task: ObjectTask, body: bytes | Callable[[], AsyncIterator[bytes]]) -> ObjectDone:
         """See `Pool.run`."""
 
 
@@ -157,7 +157,8 @@ class Reading:
         is_large = (opened.size or 0) > LARGE_BYTES
         self.large += is_large
         try:
-            done = await self._shared.pool.run(self._task(opened, route, claim), self._bytes_of(opened))
+            body = opened.whole if opened.whole is not None else self._bytes_of(opened)
+            done = await self._shared.pool.run(self._task(opened, route, claim), body)
         except BaseException as error:
             self._resolve(identity, commit, error)
             await self._give_up(identity)

@@ -60,6 +60,7 @@ class FastBlob(OpenObject):
         self.modified = answer.modified.timestamp()
         self._store = store
         self._etag = answer.etag
+        self.whole = answer.whole
         self._body = answer.body
 
     async def chunks(self) -> AsyncIterator[bytes]:

@@ -51,6 +51,8 @@ class FastAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of this answer's body."""
     modified: datetime
     body: FastBody
+    whole: bytes | None
+    """The same body, where it is small enough to have come with the answer."""
 
 
 class FastBody:
@@ -125,15 +127,17 @@ class FastReader:
                     return None
                 result = await self._get(store, key, options)
                 length = result.range[1] - result.range[0]
-                data = bytes(await result.bytes_async()) if length <= SMALL_BYTES else b""
+                whole = bytes(await result.bytes_async()) if length <= SMALL_BYTES else None
         except Exception:  # noqa: BLE001 - the SDK finds out what it is, and says it better
             return None
         meta = result.meta
         if meta["path"] != key or result.range[0] != offset or not meta["e_tag"]:
             return None
-        body = FastBody(f"{bucket}/{key}", length, None if length <= SMALL_BYTES else result, data)
+        body = FastBody(f"{bucket}/{key}", length, result if whole is None else None, whole or b"")
+        if whole is not None and len(whole) != length:
+            whole = None  # reading the body shows it, and asks for the rest
         etag_found = meta["e_tag"].strip('"')
-        return FastAnswer(etag=etag_found, length=length, modified=meta["last_modified"], body=body)
+        return FastAnswer(etag=etag_found, length=length, modified=meta["last_modified"], body=body, whole=whole)
 
     async def _get(self, store: Any, key: str, options: dict[str, Any]) -> Any:
         return await (store.get_async(key, options=options) if options else store.get_async(key))

@@ -43,6 +43,8 @@ class OpenObject(ABC):
     """Set when `ref.growth` was given and the content still starts with what was read then."""
     start: int = 0
     """Where `chunks` begins, when that is right behind `ref.growth`; its ordinals go on there."""
+    whole: bytes | None = None
+    """All that `chunks` would yield, where it came with the answer: then nobody need wait for it."""
     look_again_secs: float | None = None
     """For an object that is appended to: when more may be there; 0 when this is all. None for all others."""
 

@@ -64,6 +64,8 @@ class GcsObject(OpenObject):
         self.origin = {"gcs_bucket": ref.bucket, "gcs_object": ref.key}
         self.size: int = offset + answer.length
         self.modified = answer.modified
+        if answer.response is None and len(answer.data) == answer.length:
+            self.whole = answer.data
         self._store = store
         self._answer: Answer | None = answer
         self._position = offset

@@ -44,6 +44,7 @@ class S3Object(OpenObject):
         self.origin = {"aws_s3_bucket": ref.bucket, "aws_s3_key": ref.key}
         self.size: int = offset + int(answer["ContentLength"])
         self.modified = answer["LastModified"].timestamp() if "LastModified" in answer else None
+        self.whole = answer.get("Whole")
         self._store = store
         self._version = version
         self._body = answer["Body"]
@@ -124,7 +125,7 @@ class S3Store(Store):
             found = await self._fast.get(ref.bucket, ref.key, etag=ref.etag, version=version, offset=offset)
             if found is not None:
                 facts = {"ETag": found.etag, "ContentLength": found.length, "LastModified": found.modified}
-                return {**facts, "Body": found.body}
+                return {**facts, "Body": found.body, "Whole": found.whole}
         return await self.get_by_sdk(ref, offset, version)
 
     async def get_by_sdk(self, ref: ObjectRef, offset: int, version: str | None) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Case:
         self._careful_until = 0
         self._flush_seconds = CAREFUL_FLUSH_SECONDS
         self._condemned = ""
+        self._is_fresh = True
+        """Nothing happened yet: the task is to begin as it was given."""
 
     @property
     def careful(self) -> bool:
@@ -71,6 +73,7 @@ class Case:
 
     def returned(self, first: int, end: int) -> None:
         """The rows of these ordinals have been handed on."""
+        self._is_fresh = False
         self._deaths_since_progress = 0
         if self._returned and self._returned[-1][1] == first:
             self._returned[-1] = (self._returned[-1][0], end)
@@ -80,6 +83,8 @@ class Case:
     def opening(self) -> Open:
         """How to begin the next attempt."""
         task = self._task
+        if self._is_fresh:
+            return Open(task=task)
         return Open(
             task=msgspec.structs.replace(
                 task,
@@ -94,6 +99,7 @@ class Case:
 
     def died(self, death: Death) -> Culprit | None:
         """The child died under this object. Answers what is skipped from now on, if that is news."""
+        self._is_fresh = False
         place = death.place
         if place.blame is Blame.FULL:
             return None

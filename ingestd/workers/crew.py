@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal
 
 import msgspec
@@ -134,32 +134,41 @@ class Crew:
         free = sum(self._settings.objects_per_worker - worker.objects for worker in self._workers)
         return max(0, free - len(self._waiting))
 
-    @contextlib.asynccontextmanager
-    async def worker(self, *, alone: bool) -> AsyncIterator[Worker]:
-        """A child for one object, in company or alone; waits for one."""
-        if alone:
-            async with self._careful_slots, self._worker_alone() as worker:
-                yield worker
-            return
+    async def take_worker(self) -> Worker:
+        """A child for one object in company, until `release`; waits for one."""
+        if self._closing:
+            raise Retryable("the worker pool is closed")
+        worker = None if self._waiting else self._idlest()
+        if worker is not None:  # as nearly always: no more was received than children are there for
+            worker.objects += 1
+            occurrences.object_placed(0.0)
+            return worker
         since = time.monotonic()
-        worker = await self._free_worker()
+        worker = await self._turn()
         occurrences.object_placed(time.monotonic() - since)
-        try:
-            yield worker
-        finally:
-            self._release(worker)
+        return worker
 
-    @contextlib.contextmanager
-    def under_way(self) -> Iterator[None]:
-        """An object that ends in this generation, however often it has to begin."""
+    def release(self, worker: Worker) -> None:
+        """The object that was given to this child is finished with it."""
+        worker.objects -= 1
+        self._hand_out()
+
+    @contextlib.asynccontextmanager
+    async def worker_alone(self) -> AsyncIterator[Worker]:
+        """A child of its own for one object; waits for one."""
+        async with self._careful_slots, self._started_alone() as worker:
+            yield worker
+
+    def begin(self) -> None:
+        """An object begins that is to `end` in this generation, however often it has to begin."""
         self.objects += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self.objects -= 1
-            if not self.objects:
-                self._idle.set()
+
+    def end(self) -> None:
+        """It has ended."""
+        self.objects -= 1
+        if not self.objects:
+            self._idle.set()
 
     async def idle(self) -> None:
         """Wait until no object is under way."""
@@ -210,9 +219,8 @@ class Crew:
 
     # --- placing --------------------------------------------------------------------------------------------
 
-    async def _free_worker(self) -> Worker:
-        if self._closing:
-            raise Retryable("the worker pool is closed")
+    async def _turn(self) -> Worker:
+        """Wait for a child behind those who wait already."""
         turn: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._hand_out()
@@ -220,7 +228,7 @@ class Crew:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._release(turn.result())
+                self.release(turn.result())
             raise
 
     def _hand_out(self) -> None:
@@ -229,20 +237,20 @@ class Crew:
             if self._waiting[0].done():  # it does not wait any more
                 self._waiting.popleft()
                 continue
-            most = self._settings.objects_per_worker
-            free = [worker for worker in self._workers if worker.objects < most and worker.accepts]
-            if not free:
+            worker = self._idlest()
+            if worker is None:
                 return
-            worker = min(free, key=lambda worker: (worker.in_flight, worker.objects))
             worker.objects += 1
             self._waiting.popleft().set_result(worker)
 
-    def _release(self, worker: Worker) -> None:
-        worker.objects -= 1
-        self._hand_out()
+    def _idlest(self) -> Worker | None:
+        """Of the children that take one more object, the one with the least to do."""
+        most = self._settings.objects_per_worker
+        free = [worker for worker in self._workers if worker.objects < most and worker.accepts]
+        return min(free, key=lambda worker: (worker.in_flight, worker.objects), default=None)
 
     @contextlib.asynccontextmanager
-    async def _worker_alone(self) -> AsyncIterator[Worker]:
+    async def _started_alone(self) -> AsyncIterator[Worker]:
         while True:
             await self._alive.wait()
             if self._closing:

@@ -2,7 +2,7 @@
 
     pool = Pool(settings, on_result, on_call)
     await pool.start(spec)
-    done = await pool.run(task, read)
+    done = await pool.run(task, body)
 
 `run` returns when a child has come to the end of the object and every result with rows of it has been passed through
 `on_result`, which is awaited: that is the back-pressure. A child that dies is replaced and its objects run again from
@@ -25,7 +25,7 @@ from ingestd.workers.blame import Case
 from ingestd.workers.budget import ByteBudget
 from ingestd.workers.crew import Crew, Hooks, OnSuspended
 from ingestd.workers.settings import CodeSpec, PoolSettings
-from ingestd.workers.worker import OnResult, Read, WorkerDied
+from ingestd.workers.worker import Body, OnResult, WorkerDied
 
 
 class PoolStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,20 +97,34 @@ class Pool:
 
     # --- work -----------------------------------------------------------------------------------------------
 
-    async def run(self, task: ObjectTask, read: Read) -> ObjectDone:
-        """Take one object through a child. `read` opens it from its start, again after a child died. Raises what
-        `read` raised, after everything made of the object so far was passed on; Retryable when the pool closes."""
+    async def run(self, task: ObjectTask, body: Body) -> ObjectDone:
+        """Take one object through a child. `body` is all of it, or opens it from its start, again after a child died.
+        Raises what reading it raised, after everything made of the object so far was passed on; Retryable when the
+        pool closes."""
         crew = self._crew
         if crew is None or self._closed:
             raise Retryable("the worker pool is closed")
         case = Case(task)
-        with crew.under_way():
+        crew.begin()
+        try:
             while True:
-                async with crew.worker(alone=case.careful) as worker:
-                    try:
-                        return await worker.process(case.opening(), read, case.returned)
-                    except WorkerDied as died:
-                        crew.blame(case, died.death)
+                try:
+                    return await self._attempt(crew, case, body)
+                except WorkerDied as died:
+                    crew.blame(case, died.death)
+        finally:
+            crew.end()
+
+    async def _attempt(self, crew: Crew, case: Case, body: Body) -> ObjectDone:
+        """In company, or alone in a child of its own once a child died over it."""
+        if case.careful:
+            async with crew.worker_alone() as worker:
+                return await worker.process(case.opening(), body, case.returned)
+        worker = await crew.take_worker()
+        try:
+            return await worker.process(case.opening(), body, case.returned)
+        finally:
+            crew.release(worker)
 
     # --- state ----------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from ingestd.workers.contracts import Stages
 from ingestd.workers.frames import DONE, RESULT, Call, Open
 from ingestd.workers.settings import ChildSettings, CodeSpec, PoolSettings
 from ingestd.workers.work import Work
-from ingestd.workers.worker import OnResult, Read
+from ingestd.workers.worker import Body, OnResult, pieces_of
 
 _decode_result = msgspec.msgpack.Decoder(ChunkResult).decode
 _decode_done = msgspec.msgpack.Decoder(ObjectDone).decode
@@ -56,7 +56,7 @@ class SerialExecutor:
         async with self._turn:
             await self.start(spec)
 
-    async def run(self, task: ObjectTask, read: Read) -> ObjectDone:
+    async def run(self, task: ObjectTask, body: Body) -> ObjectDone:
         """As `Pool.run`."""
         async with self._turn:
             work = self._work
@@ -64,7 +64,7 @@ class SerialExecutor:
                 raise Retryable("the worker pool is closed")
             await self._in_thread(work.open, Open(task=task))
             try:
-                async for piece in read():
+                async for piece in pieces_of(body):
                     await self._in_thread(work.data, task.task, piece)
                     await self._hand_on()
                 await self._in_thread(work.end, task.task)

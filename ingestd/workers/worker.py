@@ -35,10 +35,11 @@ from ingestd.workers.wire import Message, Wire
 
 OnResult = Callable[[ChunkResult], Awaitable[None]]
 Read = Callable[[], AsyncIterator[bytes]]
+Body = bytes | Read
+"""The stored bytes of an object: all of them, or what opens it from its start."""
 
-_SMALL_BYTES: Final = 16 << 10
-"""Longer frames are not worth waiting for others to go with."""
-_OUTBOX_FRAMES: Final = 512
+_OUTBOX_BYTES: Final = 64 << 10
+"""More is not worth waiting for others to go with."""
 _END_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 1.0
 """For handing on what a child sent before it was ended."""
@@ -53,6 +54,16 @@ _REASONS: Final = {
 }
 _decode_result = msgspec.msgpack.Decoder(ChunkResult).decode
 _decode_done = msgspec.msgpack.Decoder(ObjectDone).decode
+
+
+def pieces_of(body: Body) -> AsyncIterator[bytes]:
+    """The body from its start."""
+    return _cut(body) if isinstance(body, bytes) else body()
+
+
+async def _cut(data: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), DATA_BYTES):
+        yield data[at : at + DATA_BYTES]
 
 
 class WorkerDied(Exception):
@@ -121,6 +132,7 @@ class Worker:
         self._large = asyncio.Semaphore(4)
         self._outbox: list[bytes | memoryview] = []
         """Frames that go with the loop's next turn."""
+        self._outbox_bytes = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._listening: asyncio.Timeout | None = None
         self.ended: asyncio.Future[Death] = asyncio.get_running_loop().create_future()
@@ -169,17 +181,20 @@ class Worker:
 
     # --- objects --------------------------------------------------------------------------------------------
 
-    async def process(self, opening: Open, read: Read, returned: Callable[[int, int], None]) -> ObjectDone:
-        """Take one object through the child. Raises WorkerDied when the child ends first, or what `read` raises,
-        after everything that the child made of the object has been handed on."""
+    async def process(self, opening: Open, body: Body, returned: Callable[[int, int], None]) -> ObjectDone:
+        """Take one object through the child. Raises WorkerDied when the child ends first, or what reading the body
+        raises, after everything that the child made of the object has been handed on."""
         number = opening.task.task
         stream = self.streams[number] = Stream(returned)
         self.used = True
         try:
-            await self._write(OPEN, number, encode(opening))
-            if not opening.condemned:
-                await self._pump(number, stream, read)
-            done = await asyncio.shield(stream.done)
+            if isinstance(body, bytes) and len(body) <= DATA_BYTES and not opening.condemned:
+                await self._send_whole(number, opening, body)
+            else:
+                await self._write(OPEN, number, encode(opening))
+                if not opening.condemned:
+                    await self._pump(number, stream, body)
+            done = await stream.done
             if done is None:
                 raise ProtocolError("the worker cancelled an object by itself")
             return done
@@ -201,20 +216,32 @@ class Worker:
         if not self.ended.done():
             self.board.suspend(rules)
 
-    async def _pump(self, number: int, stream: Stream, read: Read) -> None:
+    async def _send_whole(self, number: int, opening: Open, body: bytes) -> None:
+        """Send a small object at once. Empty ones have no DATA."""
+        await self._budget.take(len(body))
+        if self.ended.done():
+            self._budget.give(len(body))
+            return
+        self.in_flight += len(body)
+        self._put(pack(OPEN, number, encode(opening)))
+        if body:
+            self._put(pack(DATA, number, body))
+        self._put(pack(END, number))
+        await self._wire.room()
+
+    async def _pump(self, number: int, stream: Stream, body: Body) -> None:
         """Send the object's bytes, as long as the child wants them."""
         try:
             async with asyncio.timeout(None) as stream.reading:
-                await self._send_pieces(number, read)
+                await self._send_pieces(number, pieces_of(body))
         except TimeoutError:
             if stream.reading is None or not stream.reading.expired():
                 raise
         finally:
             stream.reading = None
 
-    async def _send_pieces(self, number: int, read: Read) -> None:
+    async def _send_pieces(self, number: int, pieces: AsyncIterator[bytes]) -> None:
         sent, large = 0, False
-        pieces = read()
         try:
             async for piece in pieces:
                 if not large and sent + len(piece) > _LARGE_BYTES:
@@ -239,26 +266,33 @@ class Worker:
         await self._write(DATA, number, data)
 
     async def _write(self, kind: int, number: int, payload: bytes = b"") -> None:
+        self._put(pack(kind, number, payload))
+        if kind != CANCEL:  # small, and not worth waiting for a child that may itself wait for us
+            await self._wire.room()
+
+    def _put(self, message: Iterable[bytes | memoryview]) -> None:
+        """Send soon. Nothing happens when the child is gone: the stream knows, or will."""
         if self.ended.done() or self._wire.is_closing:
-            return  # the stream knows, or will
+            return
         if not self._outbox:
             asyncio.get_running_loop().call_soon(self._post)
-        self._outbox += pack(kind, number, payload)
-        if len(payload) > _SMALL_BYTES or len(self._outbox) > _OUTBOX_FRAMES:
+        for piece in message:
+            self._outbox.append(piece)
+            self._outbox_bytes += len(piece)
+        if self._outbox_bytes > _OUTBOX_BYTES:
             self._post()
-        if kind == CANCEL:
-            return  # small, and not worth waiting for a child that may itself wait for us
-        await self._wire.room()
 
     def _post(self) -> None:
         """Send what was written since the loop's last turn: frames of many small objects leave together."""
-        frames, self._outbox = self._outbox, []
+        frames, self._outbox, self._outbox_bytes = self._outbox, [], 0
         if frames and not self._wire.is_closing:
             self._wire.write(frames)
 
     async def _cancel(self, number: int, stream: Stream) -> None:
         """Have the child forget the object, and wait until it has returned what it made of it."""
         await self._write(CANCEL, number)
+        if stream.done.cancelled() and not self.ended.done():  # together with who waited for it
+            stream.done = asyncio.get_running_loop().create_future()
         if not stream.done.done():
             with contextlib.suppress(WorkerDied):
                 await asyncio.shield(stream.done)

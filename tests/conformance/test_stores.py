@@ -133,6 +133,7 @@ async def test_the_bytes_come_as_they_were_stored(subject: Subject, size: int) -
     async with await subject.store.open(subject.ref("a/b.log")) as opened:
         pieces = [piece async for piece in opened.chunks()]
         assert opened.size == size
+        assert opened.whole in (None, data)
     assert b"".join(pieces) == data
     assert all(0 < len(piece) <= 1_048_576 for piece in pieces)
 

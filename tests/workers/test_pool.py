@@ -151,6 +151,44 @@ async def test_error_of_the_reader_is_raised_after_what_was_read_is_handed_on(ho
     house.assert_whole({"object": 20_000})
 
 
+@pytest.mark.parametrize("records", [0, 1, 100, 30_000])
+async def test_objects_that_are_at_hand_need_not_be_opened(house: House, records: int) -> None:
+    """A body may be given as it is, however long: nothing, less than a frame, or several."""
+    house.every("Rule.All", 1)
+    await house.start()
+    done = await house.pool.run(house.task("object"), lines(records))
+    assert (done.records, done.plain_bytes) == (records, len(lines(records)))
+    house.assert_whole({"object": records})
+    assert house.pool.stats().in_flight_bytes == 0
+
+
+async def test_objects_at_hand_run_again_when_their_child_dies(house: House) -> None:
+    """As those that are opened: the record that kills costs nobody else a row."""
+    house.every("Rule.All", 1)
+    house.rule("Rule.Kills", "import os\ndef rule(event):\n    return event['id'] == 7 and os._exit(1)\n")
+    await house.start()
+    bodies = {"a": lines(20), "b": lines(20, 100), "c": lines(20, 200)}
+    await asyncio.gather(*(house.pool.run(house.task(name), body) for name, body in bodies.items()))
+    house.assert_whole(dict.fromkeys("abc", 20))
+    assert house.matches("Rule.All") == row_ids_of(dict.fromkeys("abc", 20))
+    assert len(house.errors("Rule.Kills")) == 1
+
+
+async def test_an_object_at_hand_may_be_cancelled(house: House) -> None:
+    """Whoever waits for the child is let go, and nothing of the object is left in the pool."""
+    house.rule("Rule.Sleeps", "import time\ndef rule(event):\n    time.sleep(0.2)\n    return False\n")
+    await house.start(msgspec.structs.replace(QUICK, workers=1))
+    running = asyncio.create_task(house.pool.run(house.task("object"), lines(1)))
+    await asyncio.sleep(0)
+    assert house.pool.stats().busy
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await house.pool.run(house.task("next"), lines(1))
+    assert house.pool.stats().objects == 0
+    assert house.pool.stats().in_flight_bytes == 0
+
+
 async def test_cancelled_run_leaves_nothing_behind(house: House) -> None:
     """A run that is cancelled lets go of its child, its bytes and its place; others go on."""
     house.every("Rule.All", 1)
