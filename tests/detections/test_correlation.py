@@ -18,6 +18,9 @@ from tests.detections.conftest import EVENT, Fork
 YES = "def rule(event):\n    return True\n"
 
 
+SAYS = {"Name": "one", "ExpectedResult": False}
+
+
 def group(*, steps: Any = None, **keys: Any) -> list[Any]:
     """A group of A and B that must share a user."""
     steps = steps or [{"ID": "A", "RuleID": "Rule.A"}, {"ID": "B", "RuleID": "Rule.B"}]
@@ -149,6 +152,39 @@ def all_findings(detection: Any, **steps: list[Sighting]) -> list[tuple[str, flo
     """(value, first minute, last minute) of each finding."""
     found = findings(parse(detection)[0], steps)
     return [(next(iter(one.values.values()), ""), one.start / 60, one.end / 60) for one in found]
+
+
+def test_steps_wait_for_what_has_matches(fork: Fork) -> None:
+    """A policy, or a helper, is no step."""
+    fork.rule("Rule.A", YES)
+    fork.rule("Rule.B", YES.replace("rule(event)", "policy(resource)"), AnalysisType="policy", ResourceTypes=["T"])
+    fork.rule("C", AnalysisType="correlation_rule", Detection=group())
+    with pytest.raises(
+        ConfigError, match=r"C\.yml:\d+: Detection\.0\.Group\.1: step 'B' waits for 'Rule\.B', which is a p"
+    ):
+        fork.load()
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("x", r"Tests\.0\.RuleOutputs\.0: needs ID of a step"),
+        ({"ID": "a", "Matches": {}}, r"RuleOutputs\.0\.ID: no step has the ID 'a'"),
+        ({"ID": "A", "Matches": ["user"]}, "must be a mapping of fields"),
+        ({"ID": "A", "Matches": {"user": ["ana"]}}, r"Matches\.user: must be a mapping of values"),
+        ({"ID": "A", "Matches": {"user": {"ana": 3}}}, "'ana' needs a list of times, not 3"),
+        ({"ID": "A", "Matches": {"user": {"ana": ["soon"]}}}, "'soon' is no time"),
+        ({"ID": "A", "Matches": {"user": {"ana": [float("inf")]}}}, "inf is no time"),
+    ],
+)
+def test_what_a_test_cannot_mean_is_told(fork: Fork, output: Any, said: str) -> None:
+    """A step that does not exist has seen nothing, so that the test would pass for the wrong reason."""
+    fork.rule("Rule.A", YES)
+    fork.rule("Rule.B", YES)
+    tests = [{**SAYS, "RuleOutputs": [output]}]
+    fork.rule("C", AnalysisType="correlation_rule", Detection=group(), Tests=tests)
+    with pytest.raises(ConfigError, match=rf"C\.yml:\d+: .*{said}"):
+        fork.load(keep_tests=True)
 
 
 def test_each_value_and_each_window_is_a_finding() -> None:

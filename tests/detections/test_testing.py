@@ -193,7 +193,7 @@ def test_correlation_rules_are_tested_too(fork: Fork) -> None:
     tests = [
         {"Name": "both", "ExpectedResult": True, "RuleOutputs": outputs},
         {"Name": "one", "ExpectedResult": False, "RuleOutputs": outputs[:1]},
-        {"Name": "bad", "ExpectedResult": True, "RuleOutputs": ["x"]},
+        {"Name": "bad", "ExpectedResult": True, "RuleOutputs": outputs[1:]},
     ]
     fork.rule("C", AnalysisType="correlation_rule", Detection=[{"Group": steps}], Tests=tests)
     report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings())

@@ -170,14 +170,15 @@ def sightings_of(rule_outputs: Any) -> dict[str, list[Sighting]]:
         for field, values in (output.get("Matches") or {}).items():
             for value, times in values.items():
                 for time in times:
-                    fields = by_time.setdefault(_seconds(time), {})
+                    fields = by_time.setdefault(seconds(time), {})
                     fields.setdefault(str(field), []).append(value)
         own.extend(Sighting(time=time, fields=fields) for time, fields in sorted(by_time.items()))
     return found
 
 
-def _seconds(time: Any) -> float:
-    if isinstance(time, int | float):
+def seconds(time: Any) -> float:
+    """A time of a test: minutes, or RFC 3339. ValueError if it is neither."""
+    if type(time) in (int, float) and abs(time) <= MOST_MINUTES:
         return float(time) * 60
     parsed = datetime.fromisoformat(str(time))
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()

@@ -15,7 +15,7 @@ import msgspec
 from ingestd.detections import compat, datamodels, lookups, simple
 from ingestd.detections.conditions import ConditionError
 from ingestd.detections.correlation import syntax
-from ingestd.detections.correlation.model import Correlation
+from ingestd.detections.correlation.model import Correlation, Step
 from ingestd.detections.correlation.syntax import CorrelationError
 from ingestd.detections.datamodels import DataModel
 from ingestd.detections.loading import spec, textfile
@@ -34,6 +34,8 @@ from ingestd.errors import ConfigError, Problem
 from ingestd.model import LoadedDetection
 
 _NO_OVERRIDE = Override()
+_AWAITED_KINDS = ("rule", "scheduled_rule", "correlation_rule")
+"""Of what correlation rules may wait for."""
 
 
 class DetectionSet:
@@ -377,13 +379,22 @@ class _Load:
         except CorrelationError as error:
             self.problems.append(item.problem(str(error), *error.path))
             return
-        for correlation in correlations:
-            for step in correlation.steps:
-                if step.detection_id not in by_id:
-                    message = f"step {step.id!r} waits for {step.detection_id!r}, which does not exist"
-                    hint = did_you_mean(step.detection_id, by_id)
-                    self.problems.append(item.problem(message, "Detection", hint=hint))
+        for index, correlation in enumerate(correlations):
+            kind = "Sequence" if correlation.is_sequence else "Group"
+            for number, step in enumerate(correlation.steps):
+                self._awaited(item, step, by_id, "Detection", index, kind, number)
         self.set.correlations[item.id] = correlations
+
+    def _awaited(self, item: Item, step: Step, by_id: dict[str, Item], *path: str | int) -> None:
+        awaited = by_id.get(step.detection_id)
+        if awaited is not None and awaited.kind in _AWAITED_KINDS:
+            return
+        waits = f"step {step.id!r} waits for {step.detection_id!r}, which"
+        if awaited is None:
+            message, hint = f"{waits} does not exist", did_you_mean(step.detection_id, by_id)
+        else:
+            message, hint = f"{waits} is a {awaited.kind}", f"a step is a {', '.join(_AWAITED_KINDS)}"
+        self.problems.append(item.problem(message, *path, hint=hint))
 
     def _enabled(self, item: Item, override: Override) -> bool:
         options = self.options

@@ -204,13 +204,10 @@ def run_correlation_test(
     """Run one test of a correlation rule on the sightings that it describes."""
     result = blank(detection, test, index)
     started = time.perf_counter()
-    try:
-        sightings = syntax.sightings_of(test.get("RuleOutputs"))
-        correlations = detections.correlations.get(detection.id, ())
-        result.actual = any(find(correlation, sightings) is not None for correlation in correlations)
-        result.functions.append(FunctionResult(name="correlation", output=result.actual))
-    except (ValueError, TypeError, AttributeError) as error:
-        result.errors.append(f"RuleOutputs cannot be read: {error}")
+    sightings = syntax.sightings_of(test["RuleOutputs"])
+    correlations = detections.correlations[detection.id]
+    result.actual = any(find(correlation, sightings) is not None for correlation in correlations)
+    result.functions.append(FunctionResult(name="correlation", output=result.actual))
     if result.actual:
         title = detection.display_name or detection.id
         result.alert = Alert(title=title, dedup=title, severity=detection.severity)
