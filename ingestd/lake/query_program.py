@@ -30,6 +30,8 @@ from ingestd.schemas.registry import Registry
 
 EXIT_FAILED: Final = 3
 """The query cannot run, or failed: stderr says why."""
+_MOST_DIGITS: Final = 300
+"""Of what is a float."""
 ADDRESS_SPACE_BYTES: Final = 4 << 30
 """DuckDB keeps to a limit of its own; this one holds for the whole process."""
 
@@ -120,8 +122,16 @@ def compressed(lines: Iterator[bytes]) -> Iterator[bytes]:
 def _encoded(record: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(record, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # an integer of more than 64 bits
-        return json.dumps(record, default=_plain).encode()
+    except TypeError:  # an integer of more than 64 bits, which events have as a float
+        text = json.dumps(record, default=_plain)
+        return orjson.dumps(json.loads(text, parse_int=_fitting, parse_constant=lambda _name: None))
+
+
+def _fitting(digits: str) -> int | float | str:
+    whole = int(digits)
+    if -(1 << 63) <= whole < 1 << 64:
+        return whole
+    return float(whole) if len(digits) <= _MOST_DIGITS else digits
 
 
 def _parsed(value: Any) -> Any:

@@ -104,6 +104,12 @@ async def test_too_many_rows_are_cut_off_and_told(lake: Path) -> None:
     assert found[2]["error"]["type"] == "TooManyRows"
 
 
+async def test_numbers_that_json_has_no_word_for(lake: Path) -> None:
+    """As events have them: what is beyond 64 bits is a float, and what is no number is null."""
+    sql = "select 123456789012345678901234567890::hugeint big, 'NaN'::double none, 7 n from aws_cloudtrail limit 1"
+    assert await rows(lake, sql) == [{"result": {"big": 1.2345678901234568e29, "none": None, "n": 7}}]
+
+
 async def test_a_row_that_is_too_large_is_told(lake: Path) -> None:
     """It is not passed on, however well it packs."""
     [record] = await rows(lake, "select repeat('x', 5000) from aws_cloudtrail", max_bytes=4_000)
