@@ -73,6 +73,15 @@ def test_matches_carry_it(repository: Fork) -> None:
     assert (matches[2].commit, matches[2].author) == (head, "Bo <bo@example.com>")
 
 
+def test_an_author_of_any_name(repository: Fork) -> None:
+    """What stands in a commit's headers is its author's own, and breaks no load."""
+    repository.write("rules/Rule.A.py", YES + "# more\n")
+    commit(repository, "B\x01o\x02 1", 1_700_000_100)
+    found = {one.id: one for one in repository.load(provenance=True).loaded()}
+    assert found["Rule.A"].author == "B\x01o\x02 1 <b\x01o\x02 1@example.com>"
+    assert found["Rule.A"].committed_at == 1_700_000_100
+
+
 def test_without_a_repository(fork: Fork) -> None:
     """There is no commit, and nothing fails."""
     fork.rule("Rule.A", YES)

@@ -96,6 +96,18 @@ def test_what_would_never_run(fork: Fork) -> None:
     ]
 
 
+def test_code_whose_yaml_cannot_be_read_is_not_told_as_well(fork: Fork) -> None:
+    """A YAML names it, and what is wrong with that is told."""
+    fork.rule("Rule.A", YES)
+    for name in ("broken", "twice"):
+        fork.write(f"rules/{name}.py", YES)
+    fork.write("rules/broken.yml", "AnalysisType: rule\n\tRuleID: x\n")
+    fork.write("rules/twice.yml", (fork.root / "rules/Rule.A.yml").read_text())
+    code, problems, notes = validate(fork)
+    assert (code, len(problems)) == (1, 2)
+    assert not [note for note in notes if "no YAML names" in note]
+
+
 def test_log_types_of_a_configuration_are_known(fork: Fork) -> None:
     """Those of its schemas, found as always or by --config; the rest of it does not matter."""
     fork.rule("A", YES, LogTypes=["My.Own"])

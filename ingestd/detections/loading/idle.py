@@ -87,9 +87,11 @@ def _without_type(detections: DetectionSet, paths: tuple[str, ...]) -> Iterator[
 
 
 def _unnamed_code(detections: DetectionSet) -> Iterator[Problem]:
-    """Python beside detections that looks like one, and that no YAML names."""
+    """Python beside detections that looks like one, and that no YAML names; of a YAML in which something is wrong,
+    that is told."""
     named = {Path(str(module.__file__)) for module in detections.loaded_modules}
     named |= {item.file.parent / str(item.data.get("Filename")) for item in detections.items.values()}
+    named |= {Path(problem.file).with_suffix(".py") for problem in detections.problems if problem.file}
     folders = {Path(detection.file).parent for detection in detections.detections.values()}
     for folder in sorted(folders):
         for file in sorted(folder.glob("*.py")):

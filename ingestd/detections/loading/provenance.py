@@ -14,7 +14,8 @@ import msgspec
 MAX_SECS = 20.0
 """For the history of one folder: what git has not told by then stays unknown."""
 _COMMIT = b"\x01"
-_FIELDS = "%x01%H%x02%an <%ae>%x02%ct"
+_FIELDS = "%x01%H%x02%ct%x02%an <%ae>"
+"""The author's name, which may be anything but a line's end, comes last."""
 _READ_BYTES = 1 << 16
 
 
@@ -71,7 +72,7 @@ def _of_repository(root: Path, files: set[Path]) -> dict[Path, Change]:
     at = 0.0
     for line in _lines(root, "log", f"--format={_FIELDS}", "--name-only", "--no-renames", *below):
         if line.startswith(_COMMIT):
-            commit, author, when = line[1:].decode(errors="replace").split("\x02")
+            commit, when, author = line[1:].decode(errors="replace").split("\x02", 2)
             at = float(when)
         elif line in wanted:
             dirty = "-dirty" if line in changed else ""
