@@ -60,7 +60,7 @@ def apply(item: Item, request: Request, now: float) -> Item:
         case "add_count":
             changed = msgspec.structs.replace(item, count=(item.count or 0) + request.amount)
         case "reset_count":
-            changed = msgspec.structs.replace(item, count=0)
+            changed = msgspec.structs.replace(item, count=None)
         case "set_expiry":
             changed = item
         case "put_dictionary":
@@ -89,6 +89,8 @@ class MemoryStore:
         item = apply(self.items.get(request.key, Item()), request, now)
         if request.operation != "get":
             self.items[request.key] = item
+            if item == Item():
+                del self.items[request.key]
         return item
 
 

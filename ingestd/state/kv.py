@@ -35,6 +35,8 @@ MAX_ITEM_BYTES = 400_000
 _MAX_COUNT = 2**53
 """Counters stay exact in every JSON reader."""
 _MAX_OPEN_EVALUATIONS = 10_000
+_MAX_OPEN_CHARS = 32 << 20
+"""Of the answers to their reads."""
 
 _item = msgspec.json.Decoder(Item)
 
@@ -50,6 +52,8 @@ class RuleStore:
         self._clock = clock
         self._reads: OrderedDict[bytes, list[Call]] = OrderedDict()
         """Answers to reads of evaluations that have not written yet; the oldest fall out."""
+        self._chars = 0
+        """Of these answers."""
 
     async def call(self, rule: str, row_id: str, number: int, request: Request) -> Item:
         """Carry out call `number` (from 0) of this rule's evaluation of this row, or answer it as before.
@@ -65,17 +69,20 @@ class RuleStore:
             return item
         reads = tuple(self._reads.get(evaluation, ()))
         item = await self._state.transact(lambda tx: write(tx, call, request, now, reads))
-        self._reads.pop(evaluation, None)
+        self._forget(evaluation)
         return item
 
     def _note(self, evaluation: bytes, number: int, call: Call) -> None:
-        reads = self._reads.setdefault(evaluation, [])
         if number == 0:
-            reads.clear()  # an evaluation begun anew
-        reads.append(call)
+            self._forget(evaluation)  # it begins anew
+        self._reads.setdefault(evaluation, []).append(call)
         self._reads.move_to_end(evaluation)
-        if len(self._reads) > _MAX_OPEN_EVALUATIONS:
-            self._reads.popitem(last=False)
+        self._chars += len(call[1])
+        while len(self._reads) > _MAX_OPEN_EVALUATIONS or self._chars > _MAX_OPEN_CHARS:
+            self._forget(next(iter(self._reads)))
+
+    def _forget(self, evaluation: bytes) -> None:
+        self._chars -= sum(len(answer) for _, answer in self._reads.pop(evaluation, ()))
 
 
 def recorded(tx: Transaction, call: bytes) -> Item | None:
@@ -98,17 +105,24 @@ def write(tx: Transaction, call: bytes, request: Request, now: float, reads: Seq
         return before
     item = apply(get(tx, request.key, now), request, now)
     text = _checked(request, item)
-    tx.execute(
-        "INSERT INTO rule_items (item_key, expires_at, item) VALUES (:key, :expires_at, :item)"
-        " ON CONFLICT (item_key) DO UPDATE SET expires_at = :expires_at, item = :item",
-        {"key": request.key, "expires_at": item.expires_at, "item": text},
-    )
+    if item == Item():  # reset: a rule may do so for every key that an event names
+        tx.execute("DELETE FROM rule_items WHERE item_key = :key", {"key": request.key})
+    else:
+        _keep(tx, request.key, item, text)
     day = int(now // DAY_SECS)
     tx.executemany(
         "INSERT INTO rule_calls (call, answer, day) VALUES (:call, :answer, :day) ON CONFLICT (call) DO NOTHING",
         [{"call": key, "answer": answer, "day": day} for key, answer in (*reads, (call, text))],
     )
     return item
+
+
+def _keep(tx: Transaction, key: str, item: Item, text: str) -> None:
+    tx.execute(
+        "INSERT INTO rule_items (item_key, expires_at, item) VALUES (:key, :expires_at, :item)"
+        " ON CONFLICT (item_key) DO UPDATE SET expires_at = :expires_at, item = :item",
+        {"key": key, "expires_at": item.expires_at, "item": text},
+    )
 
 
 def sweep_items(tx: Transaction, now: float, limit: int) -> int:

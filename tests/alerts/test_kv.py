@@ -69,6 +69,30 @@ async def test_an_evaluation_that_wrote_reads_the_same_again(store: RuleStore, s
     assert (await after_restart.call("Rule", "c" * 32, 0, request("get", "users"))).strings == ("alice",)
 
 
+async def test_what_is_read_and_never_written_takes_little_memory(
+    store: RuleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large answers are kept for the newest evaluations only, and those still read the same again."""
+    monkeypatch.setattr(kv, "_MAX_OPEN_CHARS", 50_000)
+    await store.call("Rule", ROW, 0, request("put_set", "users", strings=("x" * 10_000,)))
+    for number in range(100):
+        await store.call("Rule", f"{number:032x}", 0, request("get", "users"))
+    assert sum(len(answer) for reads in store._reads.values() for _, answer in reads) < 50_000
+    await store.call("Rule", f"{99:032x}", 1, request("reset_set", "users"))
+    assert (await store.call("Rule", f"{99:032x}", 0, request("get", "users"))).strings is not None
+
+
+async def test_what_was_reset_takes_no_room(store: RuleStore, state: MemoryState) -> None:
+    """Rules reset counters by names that events give them, most of which never counted."""
+    for number in range(20):
+        await store.call("Rule", f"{number:032x}", 0, request("reset_count", f"user {number}"))
+        await store.call("Rule", f"{number:032x}", 1, request("reset_set", f"user {number}"))
+    assert (await state.read(lambda tx: tx.execute("SELECT count(*) FROM rule_items")))[0][0] == 0
+    await store.call("Rule", ROW, 0, request("add_count", amount=2))
+    await store.call("Rule", ROW, 1, request("reset_count"))
+    assert (await store.call("Rule", ROW, 2, request("add_count", amount=1))).count == 1
+
+
 async def test_an_evaluation_that_only_read_reads_anew(store: RuleStore) -> None:
     """Without a write there is nothing to repeat: the next reading sees what is there then."""
     assert (await store.call("Rule", ROW, 0, request("get"))).count is None
