@@ -1,13 +1,14 @@
 """Calls of AWS's JSON protocol without the SDK's machinery, for the few that are made all the time.
 
 The SDK takes a millisecond of CPU for a call, most of it to find out once more what does not change. Here its
-credentials and its signature are used, and nothing else of it. Errors are the SDK's own classes, so that whoever
+credentials and its way to sign are used, and nothing else of it. Errors are the SDK's own classes, so that whoever
 handles them need not know who made the call.
 """
 
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -15,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 import msgspec
 
 from ingestd.cloud.aws import CONNECTIONS, Clients
+from ingestd.cloud.aws_sign import Signer
 
 READ_SECS = 60.0
 CONNECT_SECS = 10.0
@@ -31,7 +33,7 @@ class JsonCalls:
         self._target = target
         self._session: Any = None
         self._url = ""
-        self._region = ""
+        self._signer: Signer | None = None
         self._proxy: str | None = None
         self._opening = asyncio.Lock()
 
@@ -55,24 +57,22 @@ class JsonCalls:
             if self._session is not None:
                 return
             place = (await self._clients.get(self._service)).meta
-            self._url, self._region = place.endpoint_url.rstrip("/") + "/", place.region_name
+            self._url = place.endpoint_url.rstrip("/") + "/"
+            self._signer = Signer(self._url, self._service, place.region_name)
             connector = TCPConnector(limit=CONNECTIONS, ssl=await self._clients.tls() or True)
             timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECS, sock_read=READ_SECS)
             self._session = ClientSession(connector=connector, timeout=timeout)
             self._proxy = _proxy_for(self._url)  # once: aiohttp would look for it in a thread at each call
 
     async def _signed(self, operation: str, body: bytes) -> dict[str, str]:
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-
         headers = {
             "Content-Type": "application/x-amz-json-1.0",
             "X-Amz-Target": f"{self._target}.{operation}",
             "User-Agent": "ingestd",
         }
-        request = AWSRequest("POST", self._url, headers=headers, data=body)
-        SigV4Auth(await self._clients.credentials(), self._service, self._region).add_auth(request)
-        return dict(request.headers.items())
+        credentials = await self._clients.credentials()
+        assert self._signer is not None
+        return self._signer.signed(headers, body, credentials, datetime.now(UTC))
 
     async def close(self) -> None:
         """Idempotent."""

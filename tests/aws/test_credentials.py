@@ -5,12 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from ingestd.cloud.aws import Account, Clients, Role
 from ingestd.cloud.aws_json import JsonCalls
+from ingestd.cloud.aws_sign import Signer
 from ingestd.config.aws import AwsConfig, RoleConfig
 from ingestd.config.secrets import Secret
 from ingestd.errors import ConfigError, Retryable
@@ -70,6 +75,26 @@ async def test_what_is_called_without_the_sdk_is_signed_as_it_would(ministack: A
         signed = {name.lower(): value for name, value in call.headers.items()}
         assert "Credential=testing/" not in signed["authorization"]
         assert signed["x-amz-security-token"]
+
+
+@pytest.mark.parametrize("token", [None, "a/session+token="])
+@pytest.mark.parametrize(
+    "url",
+    ["https://sqs.eu-central-1.amazonaws.com/", "http://127.0.0.1:4566/", "https://Proxy.corp:443//a/../b%20c/"],
+)
+def test_our_signatures_are_those_of_the_sdk(url: str, token: str | None) -> None:
+    """Header by header, for the same moment; on the next day, and for another secret, too."""
+    signer = Signer(url, "sqs", REGION)
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.X", "User-Agent": "ingestd"}
+    for secret, body in (("one", b"{}"), ("two", b'{"a": "\xc3\xa9"}')):
+        credentials = Credentials("AKID", secret, token)
+        request = AWSRequest("POST", url, headers=headers, data=body)
+        SigV4Auth(credentials, "sqs", REGION).add_auth(request)
+        moment = datetime.strptime(request.context["timestamp"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        assert signer.signed(headers, body, credentials, moment) == dict(request.headers.items())
+        tomorrow = signer.signed(headers, body, credentials, moment + timedelta(days=1))
+        assert signer.signed(headers, body, credentials, moment) == dict(request.headers.items())
+        assert tomorrow["Authorization"] != request.headers["Authorization"]
 
 
 async def test_credentials_are_renewed_before_they_expire(proxy: Proxy) -> None:
