@@ -159,6 +159,8 @@ class Ledger:
 
     async def _loaded_recent(self) -> Recent:
         """The messages finished a short while ago: read once from the state, then kept up to date by the claims."""
+        if self._recent is not None:
+            return self._recent
         async with self._loading:
             if self._recent is None:
                 since = self._clock() - self.message_dedup_secs

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 import stamina
@@ -53,11 +54,14 @@ class Keeper:
 
     async def keep(self, result: ChunkResult) -> None:
         """A row in the lake tells the id and severity of its alert, which is durable then; hence the order."""
-        async for attempt in stamina.retry_context(on=Retryable, attempts=None, timeout=None, wait_max=10.0):
-            with attempt:
-                alert_ids = await self._alerts.record(result.matches, result.resources)
-                matches = await self._alerts.as_alerted(result.matches, alert_ids)
-        await self._writer.add(msgspec.structs.replace(result, matches=matches), alert_ids)
+        alert_ids: Sequence[str | None] = ()
+        if result.matches or result.resources:
+            async for attempt in stamina.retry_context(on=Retryable, attempts=None, timeout=None, wait_max=10.0):
+                with attempt:
+                    alert_ids = await self._alerts.record(result.matches, result.resources)
+                    matches = await self._alerts.as_alerted(result.matches, alert_ids)
+            result = msgspec.structs.replace(result, matches=matches)
+        await self._writer.add(result, alert_ids)
         self._health.moved()
         occurrences.chunk_returned(result)
 
@@ -83,6 +87,9 @@ class Pipeline:
         """In a row."""
         self._stopping = asyncio.Event()
         self._deliveries: set[asyncio.Task[None]] = set()
+        self._waiting: dict[int, Delivery] = {}
+        """Messages of which all is read, and not committed yet: too many to be tasks. By `id`, as one that was lost
+        may come again meanwhile."""
         self._beside: list[asyncio.Task[None]] = []
         """Leases and acknowledgements: they go on until the end of the drain."""
 
@@ -141,28 +148,30 @@ class Pipeline:
 
     async def _some_delivered(self) -> bool:
         """Wait until one more message was read or let go of; False when none is held."""
-        if not self._deliveries and not len(self._holding):
+        if not self._unfinished and not len(self._holding):
             return False
         self._room.clear()
         await self._room.wait()
         return True
 
-    async def _deliver(self, delivery: Delivery) -> None:
-        """One message, from its notice until everything that it names is committed."""
-        with self._reading_slot():
+    async def _deliver(self, delivery: Delivery) -> Commit | None:
+        """One message, from its notice until all that it names is read: answers the commit of an only object, which
+        is still to come. Those of several are waited for."""
+        try:
             if self.source.max_receives is not None and delivery.receive_count > self.source.max_receives:
                 detail = f"it was handed out {delivery.receive_count} times and never finished"
                 raise Permanent(detail, reason="received_too_often")
             outcomes = await self._read(delivery)
+        finally:
+            self._read_to_its_end()
         if len(outcomes) == 1:  # as nearly always
-            if isinstance(outcomes[0], asyncio.Future):
-                await asyncio.shield(outcomes[0])
-            return
+            return outcomes[0] if isinstance(outcomes[0], asyncio.Future) else None
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         commits = [asyncio.shield(outcome) for outcome in outcomes if isinstance(outcome, asyncio.Future)]
         failures += [end for end in await asyncio.gather(*commits, return_exceptions=True) if end is not None]
         if failures:  # all others are durable now; while one may yet succeed, the message must come again
             raise min(failures, key=_patience)
+        return None
 
     async def _read(self, delivery: Delivery) -> list[Commit | BaseException | None]:
         """Read what a message names, or holds: for each object its commit, its failure, or None where there is
@@ -195,9 +204,10 @@ class Pipeline:
 
     # --- around the path ------------------------------------------------------------------------------------
 
-    def _start(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._deliver_or_fail(delivery))
-        self._reading.add(task)
+    def _start(self, delivery: Delivery, failed: Commit | None = None) -> None:
+        task = asyncio.create_task(self._deliver_or_fail(delivery, failed))
+        if failed is None:
+            self._reading.add(task)
         self._deliveries.add(task)
         task.add_done_callback(self._delivered)
 
@@ -206,16 +216,36 @@ class Pipeline:
         self._reading.discard(task)  # cancelled before it began
         self._room.set()
 
-    async def _deliver_or_fail(self, delivery: Delivery) -> None:
+    async def _deliver_or_fail(self, delivery: Delivery, failed: Commit | None) -> None:
+        """Deliver it; or see to what follows from `failed`, the commit of what it named."""
         try:
-            await self._deliver(delivery)
+            commit = await (self._deliver(delivery) if failed is None else failed)
         except asyncio.CancelledError:
             await self._holding.give_back(delivery, 0.0, "drain")
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, the message must neither vanish nor stop others
             await self._failed(delivery, error)
         else:
+            if commit is None:
+                self._holding.finish(delivery)
+            else:
+                self._waiting[id(delivery)] = delivery
+                commit.add_done_callback(partial(self._settled, delivery))
+
+    def _settled(self, delivery: Delivery, commit: Commit) -> None:
+        """What the message named is in the lake, or has to be read again."""
+        if self._waiting.pop(id(delivery), None) is None:
+            return  # it was given back
+        if commit.cancelled() or commit.exception() is not None:
+            self._start(delivery, commit)
+        else:
             self._holding.finish(delivery)
+            self._room.set()
+
+    @property
+    def _unfinished(self) -> bool:
+        """Whether anything of a message is still to be done, but for its acknowledgement."""
+        return bool(self._deliveries or self._waiting)
 
     async def _failed(self, delivery: Delivery, error: Exception) -> None:
         """Decide by the error's class: reject, count an attempt, or just try again later."""
@@ -268,14 +298,11 @@ class Pipeline:
         else:
             await self._holding.dead_letter(delivery, reason, detail)
 
-    @contextmanager
-    def _reading_slot(self) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            if (task := asyncio.current_task()) is not None:
-                self._reading.discard(task)
-            self._room.set()
+    def _read_to_its_end(self) -> None:
+        """The delivery at hand is not reading any more: another may."""
+        if (task := asyncio.current_task()) is not None:
+            self._reading.discard(task)
+        self._room.set()
 
     def _room_for_messages(self) -> int:
         reading = len(self._reading) + (LARGE_COUNTS_AS - 1) * self._objects.large
@@ -316,9 +343,10 @@ class Pipeline:
             await _within(left, self._room)
         given_back = await self._break_off(self._reading)
         self._shared.writer.request_commit("drain")
-        if self._deliveries:
-            await asyncio.wait(self._deliveries, timeout=max(0.0, commit_until - time.monotonic()))
-        given_back += await self._break_off(self._deliveries)
+        while self._unfinished and (left := commit_until - time.monotonic()) > 0:
+            self._room.clear()
+            await _within(left, self._room)
+        given_back += await self._give_up_waiting() + await self._break_off(self._deliveries)
         await self._break_off(self._beside)
         await self._holding.acknowledge_finished(timeout_secs=max(1.0, commit_until - time.monotonic()))
         return given_back
@@ -329,6 +357,13 @@ class Pipeline:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        return len(left)
+
+    async def _give_up_waiting(self) -> int:
+        """Give back what is not committed in time; how many messages."""
+        left = list(self._waiting.values())
+        self._waiting.clear()
+        await asyncio.gather(*(self._holding.give_back(delivery, 0.0, "drain") for delivery in left))
         return len(left)
 
 

@@ -257,6 +257,50 @@ async def test_a_drain_commits_and_acknowledges_what_was_read_without_waiting_fo
     assert path.source.messages == {}
 
 
+async def test_a_drain_gives_back_what_is_not_committed_in_time(path: House) -> None:
+    """All is read and waits for its commit when the time is over: another daemon gets the messages."""
+    pipeline = path.pipeline()
+    running = asyncio.create_task(pipeline.run())
+    path.announce("a")
+    path.announce("b")
+    path.announce("c", "d")
+    await _until(lambda: sorted(path.store.opened) == ["a", "b", "c", "d"] and pipeline.reading == 0)
+    pipeline.stop()
+    await running
+    assert await pipeline.drain(time.monotonic(), time.monotonic()) == 3
+    assert (pipeline.held, path.source.acked) == (0, [])
+    assert await path.events() == Counter("abcd")  # its own commit came after all: the messages come again
+    await _drained(path.pipeline())
+    assert await path.events() == Counter("abcd")
+    assert path.source.messages == {}
+
+
+async def test_an_object_whose_commit_fails_is_read_again(path: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another daemon had taken its place: the message comes again, and its record is in the lake once."""
+    commit, failing = path.ledger.commit, iter([True])
+
+    async def taken_over_once(batch_id: str) -> bool:
+        if next(failing, False):
+            await path.ledger.abort(batch_id)
+            return False
+        return await commit(batch_id)
+
+    monkeypatch.setattr(path.ledger, "commit", taken_over_once)
+    path.source.clock = (clock := _Clock())
+    pipeline = path.pipeline()
+    running = asyncio.create_task(pipeline.run())
+    path.announce("a")
+    await _until(lambda: path.store.opened == ["a"] and pipeline.held == 0)
+    assert path.source.acked == []
+    clock.now += 600
+    path.source.put(b"not a notice")  # wakes the receiver
+    await _until(lambda: not path.source.messages)
+    pipeline.stop()
+    await running
+    await pipeline.drain(time.monotonic(), time.monotonic() + 10)
+    assert await path.events() == Counter(["a"])
+
+
 async def test_leases_are_extended_when_half_of_them_has_passed() -> None:
     """Not before; and a message lost to another consumer is let go."""
     clock = _Clock()

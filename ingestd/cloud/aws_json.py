@@ -51,7 +51,7 @@ class JsonCalls:
             raise _error(operation, answer.status, answer.headers, data)
 
     async def _open(self) -> None:
-        from aiohttp import ClientSession, ClientTimeout, TCPConnector
+        from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
         async with self._opening:
             if self._session is not None:
@@ -61,7 +61,7 @@ class JsonCalls:
             self._signer = Signer(self._url, self._service, place.region_name)
             connector = TCPConnector(limit=CONNECTIONS, ssl=await self._clients.tls() or True)
             timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECS, sock_read=READ_SECS)
-            self._session = ClientSession(connector=connector, timeout=timeout)
+            self._session = ClientSession(connector=connector, timeout=timeout, cookie_jar=DummyCookieJar())
             self._proxy = _proxy_for(self._url)  # once: aiohttp would look for it in a thread at each call
 
     async def _signed(self, operation: str, body: bytes) -> dict[str, str]:

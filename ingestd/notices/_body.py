@@ -9,6 +9,8 @@ import zlib
 from contextlib import suppress
 from typing import Any
 
+import orjson
+
 MAX_PLAIN_BYTES = 16 * 1024 * 1024
 """A queue's messages have 1 MiB at most; what expands beyond this is no notice."""
 GZIP_MAGIC = b"\x1f\x8b"
@@ -18,6 +20,8 @@ GZIP_WINDOW = 31
 def decode(body: bytes | str) -> Any:
     """The JSON document that the body holds; the body's text where it holds none. Never raises."""
     data = body.encode(errors="surrogatepass") if isinstance(body, str) else body
+    with suppress(ValueError):
+        return orjson.loads(data)  # what it takes, as nearly always, it takes in a tenth of the time
     with suppress(ValueError, RecursionError):
         return json.loads(data)
     with suppress(ValueError, RecursionError):

@@ -33,6 +33,8 @@ def payload(body: bytes) -> bytes | Ignored:
 
 def _from_base64(content: bytes) -> bytes:
     """What is inside base64; empty when it is none, or nothing that events would be."""
+    if content.startswith(_DOCUMENT):
+        return b""
     try:
         data = base64.b64decode(content.strip(), validate=True)
     except binascii.Error:
