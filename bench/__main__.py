@@ -151,7 +151,10 @@ def _print_shares(rules: Path, objects: list[bytes], rounds: int) -> None:
         ("100 rules, and rows of matches", lambda data: detect.read(data, "s3://b/k#e")),
         ("Parquet, in the parent", lambda data: real.keep(detect.read(data, "s3://b/k#e"))),
     ]
-    costs = {name: [_cpu(step, data) for _ in range(rounds) for data in objects] for name, step in steps}
+    costs: dict[str, list[float]] = {name: [] for name, _ in steps}
+    for _ in range(rounds):  # all steps in each, so that a busy moment of the machine is not one step's
+        for name, step in steps:
+            costs[name] += [_cpu(step, data) for data in objects]
     print("\nwhere the time goes, us/event")
     before = 0.0
     for name, secs in costs.items():

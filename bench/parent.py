@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import tempfile
 import time
@@ -15,6 +14,7 @@ import structlog
 
 from bench import real
 from bench.generate import RECORDS_PER_OBJECT
+from ingestd import garbage
 from ingestd.lake.files import LocalFiles
 from ingestd.lake.writer import Writer, WriterSettings
 from ingestd.ledger import Ledger
@@ -29,9 +29,7 @@ OBJECTS = 12
 
 async def measure(rules: Path, objects: list[bytes]) -> None:
     """Print the parent's CPU per event, and how late its loop is, with 1, 2 and 4 children."""
-    from ingestd.daemon import GARBAGE  # here, because where children are measured nothing of a daemon is loaded
-
-    gc.set_threshold(*GARBAGE)
+    garbage.look_rarely()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     print(f"\n{'the parent':12} {'us CPU/event':>13} {'loop lag p50':>13} {'p99':>9} {'max':>9}   events/s of wall")
     for children in (1, 2, 4):

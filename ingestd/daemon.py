@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import gc
 import os
 import signal
 import time
@@ -21,7 +20,7 @@ from typing import Any
 
 import uvloop
 
-from ingestd import __version__, assembly
+from ingestd import __version__, assembly, garbage
 from ingestd.alerts.destinations.base import Destination
 from ingestd.alerts.recorder import DAY_SECS
 from ingestd.config.models import Root
@@ -56,9 +55,6 @@ SWEEP_SECS = 3600.0
 SWEEP_ROWS = 1_000
 CLOSING_SECS = 10.0
 """What closing may take after the shutdown time: lanes end their sends, connections close."""
-GARBAGE = (50_000, 20, 100)
-"""When cycles are looked for. Thousands of messages may be held, which Python's own thresholds would have looked
-through again and again, at a fifth of the parent's time."""
 GAUGE_SECS = 1.0
 DEPTH_SECS = 15.0
 ONCE_ALERTS_SECS = 60.0
@@ -82,7 +78,7 @@ def run(
     Raises `ConfigError` with every mistake, `Retryable` when something that it needs to start is not there.
     """
     faulthandler.enable()  # a watchdog's SIGABRT leaves the stacks behind
-    gc.set_threshold(*GARBAGE)
+    garbage.look_rarely()
     root = load(file)
     logs.configure(root.logging.level, root.logging.format, fold_secs=root.logging.fold_secs)
     return uvloop.run(Daemon(file, root, load=load, build=build, scheduled=scheduled).run(once=once))
@@ -124,6 +120,8 @@ class Daemon:
             workers = assembly.pool_settings(self._root).workers
             if self._scheduled and not once:
                 self._schedule.begin(self._root)
+            if not once:
+                self._beside(garbage.look_now_and_then(), "garbage", closing)
             self._started = True
             occurrences.daemon_started(version=__version__, sources=len(self._fleet), workers=workers)
             self._supervisor.ready()

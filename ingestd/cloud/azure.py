@@ -103,6 +103,8 @@ class Clients:
         self._account = account
         self._clock = clock
         self._clients: dict[tuple[Service, str], Any] = {}
+        self._queues: dict[str, tuple[Any, Any]] = {}
+        """Name → the service's client, and that of the queue, which ends with it."""
         self._signed_by = _Signed()
         """The shared secret that the clients were made with."""
         self._token: Any = None
@@ -110,9 +112,15 @@ class Clients:
         self._making = asyncio.Lock()
         self._closing = AsyncExitStack()
 
-    async def queues(self) -> Any:
-        """The client of the account's queue service. Raises `ConfigError` without the SDK."""
-        return await self._get("queue", "")
+    async def queue(self, name: str) -> Any:
+        """The client of a queue of the account; one for all calls, as each has much of its own. Raises `ConfigError`
+        without the SDK."""
+        service = await self._get("queue", "")
+        made_by, queue = self._queues.get(name, (None, None))
+        if made_by is not service:
+            queue = service.get_queue_client(name)
+            self._queues[name] = service, queue
+        return queue
 
     async def blobs(self, name: str) -> Any:
         """The client of the blob service of the account of this name. Raises `Permanent` for an account that

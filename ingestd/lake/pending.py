@@ -9,6 +9,8 @@ from ingestd.lake.layout import file_name, new_batch_id, staging_folder
 from ingestd.lake.parquet import EncodedFile, Kept, without
 from ingestd.model import BatchPlan, FinishedObject, ObjectDone, ObjectRange, PlannedFile, row_id_prefix
 
+TOLD_AT_ONCE = 100
+
 
 class PendingBatch:
     """Chunks since the last commit. Used from the event loop; what blocks is done elsewhere with `chunks`."""
@@ -120,11 +122,13 @@ class PendingBatch:
         self.drop(dict.fromkeys(identities, error))
         return identities
 
-    def resolve(self) -> None:
-        """The batch is committed: tell who waits."""
-        for waiting in self._waiting.values():
+    async def resolve(self) -> None:
+        """The batch is committed: tell who waits, some at a time, as each of thousands goes on at once."""
+        for told, waiting in enumerate(list(self._waiting.values()), 1):
             if not waiting.done():
                 waiting.set_result(None)
+            if told % TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def settle(self) -> None:
         """Nothing of the batch is left to do."""

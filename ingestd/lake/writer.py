@@ -214,7 +214,7 @@ class Writer:
                 self._drop(batch, Retryable("another daemon took over the object before the commit"))
                 await self._committer.abort(plan)
                 return
-            batch.resolve()
+            await batch.resolve()
             seconds = time.monotonic() - started
             occurrences.batch_committed(plan.batch_id, batch.rows, seconds=seconds, reason=reason)
             if await self._committer.publish(plan):

@@ -240,11 +240,20 @@ class AzureQueueSource(Source):
         """Tried again by itself: of many messages always one fails when a service has its bad moments, and the caller
         can only repeat all of them."""
         receipt = self._turns[delivery.message_id].newest(delivery.receipt)
-        async for attempt in stamina.retry_context(
-            on=_in_passing, attempts=ATTEMPTS, timeout=None, wait_initial=0.1, wait_max=2.0, wait_jitter=0.2
-        ):
-            with attempt:
-                await self._unless_gone(lambda queue: queue.delete_message(delivery.message_id, receipt))
+
+        def deletion(queue: Any) -> Awaitable[Any]:
+            return queue.delete_message(delivery.message_id, receipt)  # type: ignore[no-any-return]
+
+        try:
+            await self._unless_gone(deletion)
+        except Retryable as error:
+            if not _in_passing(error):
+                raise
+            async for attempt in stamina.retry_context(  # made for what failed only: it has a cost
+                on=_in_passing, attempts=ATTEMPTS - 1, timeout=None, wait_initial=0.1, wait_max=2.0, wait_jitter=0.2
+            ):
+                with attempt:
+                    await self._unless_gone(deletion)
         return delivery
 
     async def _unless_gone(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -333,10 +342,11 @@ class AzureQueueSource(Source):
     async def _call(self, call: Callable[[Any], Awaitable[Any]], role: str, *, poisoned: bool = False) -> Any:
         """One request about the queue, or the poison queue. Raises `Retryable` or `Permanent`."""
         name = self._config.poison_queue if poisoned else self._config.queue
+        assert name is not None, "nothing is set aside without a queue for it"
         what = f"queue {name}"
-        service = await self._clients.queues()
+        queue = await self._clients.queue(name)
         try:
-            return await call(service.get_queue_client(name))
+            return await call(queue)
         except Exception as error:
             if azure.code_of(error) in {"QueueNotFound", "QueueBeingDeleted", "QueueDisabled"}:
                 raise Permanent(f"{what}: does not exist in this account", reason="no_queue") from error

@@ -84,7 +84,6 @@ class Zygote:
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 env=scrubbed(environ, settings.environment) | heap(settings.memory_bytes),
-                start_new_session=True,
             )
         zygote = Zygote(process, ours)
         boot = frame(Boot(spec=spec, settings=ChildSettings.of(settings)))

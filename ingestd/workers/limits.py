@@ -134,8 +134,13 @@ def die_with(parent: int) -> None:
         os._exit(0)
 
 
-def ignore_terminal() -> None:
-    """Leave Ctrl-C, a hang-up and a service manager's SIGTERM to the parent: it decides when a child ends."""
+def leave_the_terminal() -> None:
+    """Leave Ctrl-C, a hang-up and a service manager's SIGTERM to the parent: it decides when a child ends.
+
+    A process group of its own, and not a session: a kernel that shares cores among sessions first (autogroup) heeds
+    the nice value only within one, and the parent would not go first.
+    """
+    os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 

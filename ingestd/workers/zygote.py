@@ -24,7 +24,7 @@ from ingestd.detections import hiding
 from ingestd.errors import ConfigError
 from ingestd.workers import child
 from ingestd.workers.contracts import Stages
-from ingestd.workers.limits import die_with, ignore_terminal
+from ingestd.workers.limits import die_with, leave_the_terminal
 from ingestd.workers.orders import (
     CHILD_FDS,
     Boot,
@@ -48,9 +48,9 @@ _decode_order = msgspec.msgpack.Decoder[Order](Order).decode
 def main() -> None:
     """Entry point: `argv` is the number of the control socket and the pid of the parent."""
     die_with(int(sys.argv[2]))
+    leave_the_terminal()
     faulthandler.enable()  # a crash in C says on stderr which detection it was in
     sys.stderr = hiding.Hiding(sys.stderr)
-    ignore_terminal()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Zygote(socket.socket(fileno=int(sys.argv[1]))).run()
 

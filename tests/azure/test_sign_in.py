@@ -105,7 +105,7 @@ async def test_the_environment_may_name_a_proxy(monkeypatch: pytest.MonkeyPatch)
             monkeypatch.setenv("no_proxy", exception)
             clients = Clients(account)
             with pytest.raises(ServiceRequestError if exception else ResourceNotFoundError):
-                await (await clients.queues()).get_queue_client("q").get_queue_properties()
+                await (await clients.queue("q")).get_queue_properties()
             await clients.close()
     assert [seen.path.partition("?")[0] for seen in proxy.seen] == ["http://logs.queue.test/q"]
 

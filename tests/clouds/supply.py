@@ -9,6 +9,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from tests.clouds import elsewhere
 from tests.proofs import world
 from tests.proofs.world import Expectation, World
 
@@ -21,7 +22,7 @@ class Supply:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._closed = False
-        self._maker = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._maker = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=elsewhere.move_this_thread)
 
     def waves(self, first: World) -> Iterator[tuple[Path, Expectation]]:
         """A folder of files, and what must come of them, until it is closed: worlds as the first, each of another

@@ -26,6 +26,7 @@ from pathlib import Path
 from tests.aws.servers import CREDENTIALS
 from tests.aws.servers import running as running_aws
 from tests.azure.servers import running as running_azure
+from tests.clouds import elsewhere
 from tests.clouds.measuring import Strain, Values
 from tests.clouds.places import InAws, InAzure, InFolder, InGoogle, Place
 from tests.clouds.supply import Supply
@@ -33,6 +34,7 @@ from tests.gcp import pubsub, storage
 from tests.gcp.servers import Gcp
 from tests.ports import free_port
 from tests.proofs import checker, world
+from tests.proofs.site import descendants
 from tests.proofs.world import Expectation, World
 
 LOOK_SECS = 2.0
@@ -141,13 +143,11 @@ class Together:
         return self._differences()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        """In a session of its own, because that is what the kernel shares cores among, as it does among services."""
+        """In our session, because a kernel that shares cores among sessions heeds nice values only within one."""
         command = [sys.executable, "-m", "ingestd", "run", "--no-progress", "-c", "ingestd.yml"]
         with (self.folder / "daemon.log").open("ab") as log:
             environment = {**os.environ, **CREDENTIALS}
-            return subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
-            )
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.folder)
 
     def _until_listening(self, daemon: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECS
@@ -195,6 +195,7 @@ class Together:
 
     def _feed(self, place: Place, supply: Supply) -> None:
         """Keep objects waiting at a place until the time is over."""
+        elsewhere.move_this_thread()
         figures, seed = self.figures, (self.places.index(place) + 1) * 1_000_000
         first = World(seed, figures.files_per_wave - 1, figures.records_per_file, LARGE_FILE_RECORDS)
         try:
@@ -268,6 +269,8 @@ def everywhere(folder: Path, lease_secs: int) -> Iterator[list[Place]]:
         aws = servers.enter_context(running_aws("ministack", folder))
         azure = servers.enter_context(running_azure(folder))
         gcp = Gcp(servers.enter_context(pubsub.running()), servers.enter_context(storage.running()))
+        for server in descendants(os.getpid()):
+            elsewhere.move(server)
         yield [
             InFolder(folder / "files"),
             InAws(aws, lease_secs),
