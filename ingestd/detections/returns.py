@@ -6,6 +6,7 @@ this module is plain: exact strings that can be encoded, and JSON text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from json import JSONEncoder
 from math import isfinite
@@ -19,6 +20,8 @@ from ingestd.model import SEVERITIES, Severity
 
 MAX_TEXT = 1000
 MAX_CONTEXT = 204_800
+MAX_DEPTH = 254
+"""Of a context: as deep as all who read JSON can follow."""
 MAX_DESTINATIONS = 10
 _ELLIPSIS = "... (truncated)"
 _class_name = type.__dict__["__name__"].__get__
@@ -105,12 +108,12 @@ def destinations(detection_id: str, value: object) -> tuple[str, ...] | None:
 
 
 def context(detection_id: str, value: object) -> str:
-    """alert_context as ASCII JSON text. What is no JSON, and what is too big, becomes `{"_error": …}`; a value
-    that is no mapping is FunctionReturnTypeError."""
+    """alert_context as ASCII JSON text that all can read: half a surrogate pair becomes U+FFFD. What is no JSON,
+    and what is too big, becomes `{"_error": …}`; a value that is no mapping is FunctionReturnTypeError."""
     if not isinstance(value, Mapping):
         raise FunctionReturnTypeError(detection_id, "alert_context", value, "[Mapping]")
     plain_dict = value if type(value) is dict else dict(value)
-    encoded = _encoded_fast(plain_dict) or _ENCODER.encode(plain_dict)
+    encoded = _encoded_fast(plain_dict) or _encoded(plain_dict)
     if hiding.hidden:
         encoded = hiding.hide(encoded)
     if len(encoded) > MAX_CONTEXT:
@@ -159,6 +162,24 @@ def _is_json(value: object) -> bool:
         assert isinstance(value, list | tuple)
         return all(map(_is_json, value))
     return kind is float and isinstance(value, float) and isfinite(value)
+
+
+_ESCAPED = re.compile(r"\\(?:ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(ud[89a-f][0-9a-f]{2})|.)")
+"""A pair, half a pair (1), or another escape, in JSON as our encoder writes it."""
+
+
+def _encoded(value: dict[Any, Any]) -> str:
+    encoded = _ESCAPED.sub(_whole, _ENCODER.encode(value))
+    if encoded.count("[") + encoded.count("{") > MAX_DEPTH:
+        try:
+            orjson.dumps(orjson.loads(encoded))
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            raise ValueError(f"alert_context is nested more than {MAX_DEPTH} deep") from None
+    return encoded
+
+
+def _whole(escape: re.Match[str]) -> str:
+    return "\\ufffd" if escape[1] else escape[0]
 
 
 _ENCODER = JSONEncoder(allow_nan=False, default=_unwrap)

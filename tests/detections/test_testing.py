@@ -184,6 +184,17 @@ def test_filters_and_yaml_rules_are_tested_too(fork: Fork) -> None:
     assert [(result.id, result.passed) for result in report.results] == [("A", True)] * 2 + [("B", True)] * 2
 
 
+def test_halves_of_characters_break_no_run(fork: Fork) -> None:
+    """A rule may print, and tell, what no file can hold."""
+    code = "def rule(event):\n    print('p\\ud800')\n    return True\ndef alert_context(event):\n"
+    fork.rule("Rule.A", code + "    return {'who': 'w\\ud800'}\n", Tests=[case(True)])
+    report = suite.run_all(suite.load_for_tests((str(fork.root),)), suite.Settings())
+    [result] = report.results
+    assert (result.passed, result.printed) == (True, "p\\ud800\n")
+    assert result.alert is not None
+    assert result.alert.context == {"who": "w\ufffd"}
+
+
 def test_correlation_rules_are_tested_too(fork: Fork) -> None:
     """On the sightings that their tests describe."""
     for name in "AB":

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -36,17 +34,8 @@ def with_joins(match: Match, fields: tuple[str, ...], event: Mapping[str, Any]) 
     """The match with the values of these fields, of its event and of its alert_context."""
     data: Mapping[str, Any] = event
     if any(field == CONTEXT or field.startswith(f"{CONTEXT}.") for field in fields):
-        data = {**event, CONTEXT: _parsed(match.context)}
+        data = {**event, CONTEXT: orjson.loads(match.context)}
     return msgspec.structs.replace(match, joins={field: values(data, field) for field in fields})
-
-
-def _parsed(context: str) -> Any:
-    try:
-        return orjson.loads(context)
-    except orjson.JSONDecodeError:  # of half a surrogate pair, or what is nested very deep
-        with suppress(ValueError, RecursionError):
-            return json.loads(context)
-    return None
 
 
 def values(data: Mapping[str, Any], path: str) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def run_test(
     finally:
         kv.connect(None)
     result.duration_seconds = time.perf_counter() - started
-    result.printed = printed.getvalue()
+    result.printed = returns.plain(printed.getvalue())
     judge(detection, test, result, destinations)
     return result
 
