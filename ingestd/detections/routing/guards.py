@@ -20,7 +20,8 @@ from ingestd.detections.routing.formulas import TRUE, Asks, Atom, Formula, answe
 from ingestd.detections.routing.outcomes import ANYTHING, Outcome, answered, of_expression
 from ingestd.detections.routing.sources import Source, Sources
 from ingestd.detections.routing.syntax import has_odd_parameters
-from ingestd.detections.routing.walking import Bindings, TooLong, Walk
+from ingestd.detections.routing.values import Bindings, TooLong
+from ingestd.detections.routing.walking import Walk
 
 
 def analyse(sources: Sources, source: Source, function: str = "rule") -> Formula:
