@@ -145,7 +145,7 @@ def _moment(text: str, option: str) -> float:
     except ValueError:
         pass  # perhaps a duration
     try:
-        return datetime.now(UTC).timestamp() - float(TypeAdapter(Seconds).validate_python(text))
+        return max(0.0, datetime.now(UTC).timestamp() - float(TypeAdapter(Seconds).validate_python(text)))
     except ValidationError:
         message = f"{text!r} is no time: write 2026-03-01, 2026-03-01T09:30, or 30d for thirty days ago"
         raise typer.BadParameter(message, param_hint=option) from None

@@ -72,10 +72,10 @@ class ResultSource(Source):
         """See `Source`. It waits until there is something: an empty answer would have everything committed that the
         lake is gathering, each second."""
         while True:
+            self._woken.clear()  # before looking: what comes meanwhile wakes
             taken = await self._take(limit)
             if taken or not wait_secs or self._stopping:
                 return taken
-            self._woken.clear()
             try:
                 async with asyncio.timeout(ASK_SECS):
                     await self._woken.wait()

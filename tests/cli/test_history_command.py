@@ -67,6 +67,7 @@ def test_what_was_enabled(folder: Path) -> None:
     assert rows(run(folder, "--json", "--at", "1h")) == []
     assert [row["enabled"] for row in rows(run(folder, "--json", "--at", "1h", "--all"))] == [False]
     assert "0 detections were enabled at 2001-01-01T00:00:00Z" in run(folder, "--at", "2001-01-01").stderr
+    assert "0 detections were enabled at 1970-01-01T00:00:00Z" in run(folder, "--at", "99999999d").stderr
 
 
 def test_times_that_are_none(folder: Path) -> None:
