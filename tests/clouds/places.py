@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -166,9 +167,14 @@ class InGoogle:
         return len(self.gcp.left(self._dead))
 
 
+LEFT_LYING = 5_000
+"""Files that stay after they were read. The daemon knows each file that is there."""
+
+
 @dataclass
 class InFolder:
-    """A folder of this machine: its messages are the source's own, and none of them can be left or set aside."""
+    """A folder of this machine: its messages are the source's own, and none of them can be left or set aside. Files
+    that lie there for long go, as whoever writes logs has them go."""
 
     folder: Path
     name: str = "folder"
@@ -178,6 +184,7 @@ class InFolder:
         self._inbox, self._arriving = self.folder / "inbox", self.folder / "arriving"
         for folder in (self._inbox, self._arriving):
             folder.mkdir(parents=True)
+        self._lying: deque[Path] = deque()
         self.source = {"type": "directory", "path": str(self._inbox), "settle_secs": 0}
 
     def put(self, name: str, data: bytes, *, times: int = 1) -> None:
@@ -185,6 +192,9 @@ class InFolder:
         flat = name.replace("/", "-")
         (self._arriving / flat).write_bytes(data)
         os.rename(self._arriving / flat, self._inbox / flat)
+        self._lying.append(self._inbox / flat)
+        if len(self._lying) > LEFT_LYING:
+            self._lying.popleft().unlink()
 
     def left(self) -> int:
         """See `Place`."""

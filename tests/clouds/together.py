@@ -109,6 +109,7 @@ class Together:
         configuration = {
             "sources": {place.name: {**place.source, "routes": routes} for place in self.places},
             "detections": {"paths": ["rules"]},
+            "alerts": {"max_per_hour": 10_000_000},
             "destinations": {"record": {"type": "file", "path": "alerts.jsonl", "per_minute": 100_000}},
             "lake": {"url": "lake", "rotate_secs": figures.rotate_secs},
             "state": {"path": "state.db"},
