@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from ingestd.errors import Retryable
 from ingestd.lake.files import Disk, LocalFiles
+from ingestd.lake.pending import TOLD_AT_ONCE
 from ingestd.lake.query import query
 from ingestd.model import ChunkResult
 from tests.lake.conftest import LOG_TYPE, House, chunk, claim, done
@@ -47,6 +49,23 @@ async def test_chunks_of_many_objects_become_one_file(house: House) -> None:
     await writer.flush()
     assert len(list(house.lake.glob("events/**/*.parquet"))) == 1
     assert len(house.ids()) == 100
+
+
+async def test_those_who_wait_for_a_large_batch_are_told_in_turns(house: House) -> None:
+    """Thousands that go on in one turn of the event loop would keep leases and all else waiting."""
+    ledger, writer = await house.daemon()
+    names = [f"small-{number:03d}" for number in range(3 * TOLD_AT_ONCE)]
+    await claim(ledger, *names)
+    told: list[int] = []
+    turn = 0
+    for name in names:
+        await writer.add(chunk((name, 0, 1)), [])
+        writer.finish(name, done(1)).add_done_callback(lambda _: told.append(turn))
+    writer.request_commit("idle")
+    while len(told) < len(names):
+        await asyncio.sleep(0)
+        turn += 1
+    assert max(Counter(told).values()) <= TOLD_AT_ONCE
 
 
 async def test_an_object_without_rows_is_done_too(house: House) -> None:

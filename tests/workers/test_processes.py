@@ -60,6 +60,16 @@ async def test_the_parent_goes_first_where_cores_are_short(house: House) -> None
     await until(lambda: {os.getpriority(os.PRIO_PROCESS, child) for child in children} == {wanted})
 
 
+async def test_children_leave_the_terminal_but_not_the_session(house: House) -> None:
+    """Ctrl-C goes to the parent's process group alone; a nice value only counts among processes of one session, where
+    the kernel shares cores among sessions."""
+    await house.start()
+    pids = house.pool.pids()
+    processes = [*pids["zygotes"], *pids["children"]]
+    await until(lambda: len({os.getpgid(pid) for pid in processes} | {os.getpgid(0)}) == len(processes) + 1)
+    assert {os.getsid(pid) for pid in processes} == {os.getsid(0)}
+
+
 async def test_prints_of_rules_go_nowhere(house: House, capfd: pytest.CaptureFixture[str]) -> None:
     """What a rule prints reaches neither our output nor the frames."""
     house.rule(
