@@ -9,9 +9,10 @@ from typing import Final
 from ingestd.decode.block import Block, Damage, Fatal
 from ingestd.decode.codec import EndOfMember, Plain
 from ingestd.decode.compression import MAGIC_BYTES, Unpacker
-from ingestd.decode.framing import HEAD_BYTES, Framer, Row, choose, problem_with
+from ingestd.decode.framing import HEAD_BYTES, JSON_ARRAY, Framer, Row, choose, problem_with
 from ingestd.decode.limits import Limits
 from ingestd.decode.text import BOM, looks_binary
+from ingestd.decode.whole import whole_array
 from ingestd.model import Framing
 
 SLICE: Final = 16 * 1024
@@ -178,6 +179,9 @@ class ObjectDecoder:
             raise verdict
 
     def _end_document(self) -> Iterator[Block]:
+        if self._plain_waiting == self.plain_bytes and (whole := self._whole_document()) is not None:
+            yield whole
+            return
         yield from self._frame_waiting()
         try:
             self._judge(final=True)
@@ -188,6 +192,17 @@ class ObjectDecoder:
         except Fatal as fatal:
             yield from self._member_ends(fatal)
         self._begin_document()
+
+    def _whole_document(self) -> Block | None:
+        """The first document, of which all waits, when it can be cut in one step: see `whole`."""
+        block = whole_array(b"".join(self._plain), self._framing, self._limits)
+        if block is not None:
+            self._plain, self._plain_waiting = [], 0
+            self._row = JSON_ARRAY
+            block.first = self.records
+            self.records += len(block.records)
+            self._begin_document()
+        return block
 
     def _begin_document(self) -> None:
         self._framer = None

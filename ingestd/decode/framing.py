@@ -138,6 +138,7 @@ TABLE: Final = (
     Row("csv", None, _open_csv),
     Row("lines", lambda _: True, lambda _, limits, offset: LinesFramer(limits, offset)),
 )
+JSON_ARRAY: Final = next(row for row in TABLE if row.name == "json_array")
 _OPTIONS: Final = {"csv": {"delimiter"}, "xml": {"root_element", "arrays"}}
 _ELEMENT: Final = re.compile(r"[^\W\d][\w.-]{0,99}")
 NAMES: Final = ("auto", *(row.name for row in TABLE))
@@ -150,7 +151,7 @@ def choose(framing: Framing, head: bytes) -> Row:
         if row.name == framing.name:
             return row
     if framing.envelope is not None:
-        return next(row for row in TABLE if row.name == "json_array")
+        return JSON_ARRAY
     beginning = head[:HEAD_BYTES].removeprefix(BOM).lstrip()
     return next(row for row in TABLE if row.sniff is not None and row.sniff(beginning))
 

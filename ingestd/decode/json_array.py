@@ -32,7 +32,7 @@ from ingestd.decode.json_scan import (
 from ingestd.decode.limits import Limits
 from ingestd.decode.text import text_block
 
-_decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _BEGINS: Final = re.compile(rb'\{\s*+"[^"\\]{0,100}"')
 _GAP: Final = re.compile(rb"\}\s*+,\s*+")
@@ -210,7 +210,7 @@ class JsonArrayFramer(JsonFramer):
                 break
             source = b"".join((b"[", memoryview(data)[start:cut], b"]"))
             try:
-                slices = [bytes(raw) for raw in _decode_list(source)]
+                slices = [bytes(raw) for raw in decode_list(source)]
             except (msgspec.DecodeError, RecursionError) as error:
                 wrong = error_position(error)
                 cut = self._last_separator(start, min(cut - 1, len(data) if wrong is None else start + wrong))
