@@ -167,23 +167,36 @@ class Queue:
     def _body(self, number: int) -> str:
         if self._settings.kind == "event":
             return small_object(number).decode()
-        return NOTICE.replace("@KEY@", key_of(self._settings.kind, number))
+        key = key_of(self._settings.kind, number)
+        return _notice(key, size_of(key, self._settings) or 0)
 
 
-NOTICE = json.dumps(
-    {
-        "Records": [
-            {
-                "eventVersion": "2.1",
-                "eventSource": "aws:s3",
-                "awsRegion": "eu-central-1",
-                "eventTime": "2026-07-01T00:00:00.000Z",
-                "eventName": "ObjectCreated:Put",
-                "s3": {"bucket": {"name": BUCKET, "arn": f"arn:aws:s3:::{BUCKET}"}, "object": {"key": "@KEY@"}},
-            }
-        ]
+def _notice(key: str, size: int) -> str:
+    """What S3 says of a new object."""
+    described = {"key": key, "size": size, "eTag": etag_of(key), "sequencer": "0055AED6DCD90281E5"}
+    record = {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": "eu-central-1",
+        "eventTime": "2026-07-01T00:00:00.000Z",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": BUCKET, "arn": f"arn:aws:s3:::{BUCKET}"}, "object": described},
     }
-)
+    return _encode({"Records": [record]}).decode()
+
+
+def etag_of(key: str) -> str:
+    """The etag of an object, without quotes."""
+    return f"{sum(key.encode()):032x}"
+
+
+def size_of(key: str, settings: Settings) -> int | None:
+    """Bytes of an object; None when there is no such."""
+    if "/small/" in key:
+        return len(small_object(int(key[-14:-5])))
+    if "/big/" in key:
+        return len(big_object())
+    return settings.size or None
 
 
 def key_of(kind: str, number: int) -> str:
@@ -233,10 +246,10 @@ class Bucket:
 
     def get(self, key: str, headers: dict[bytes, bytes]) -> tuple[int, list[str], int, int, str]:
         """Status, headers, first byte, end, and the key to send of."""
-        size = self._size(key)
+        size = size_of(key, self._settings)
         if size is None:
             return 404, [], 0, 0, key
-        etag = f'"{sum(key.encode()):032x}"'
+        etag = f'"{etag_of(key)}"'
         if headers.get(b"if-match", etag.encode()) != etag.encode():
             return 412, [], 0, 0, key
         first, status, extra = 0, 200, []
@@ -263,13 +276,6 @@ class Bucket:
         self._cut.add(key)
         return True
 
-    def _size(self, key: str) -> int | None:
-        if "/small/" in key:
-            return len(small_object(int(key[-14:-5])))
-        if "/big/" in key:
-            return len(big_object())
-        return self._settings.size or None
-
     def list_page(self, query: dict[str, list[str]]) -> bytes:
         """ListObjectsV2."""
         after = query.get("continuation-token", query.get("start-after", [""]))[0]
@@ -278,7 +284,7 @@ class Bucket:
         keys = [key_of("small", number) for number in range(first, end)]
         entries = "".join(
             f"<Contents><Key>{key}</Key><Size>1000</Size><LastModified>2026-07-01T00:00:00.000Z</LastModified>"
-            f"<ETag>&quot;{sum(key.encode()):032x}&quot;</ETag></Contents>"
+            f"<ETag>&quot;{etag_of(key)}&quot;</ETag></Contents>"
             for key in keys
         )
         more = end < self._settings.listed

@@ -34,6 +34,12 @@ BUCKETS = 64
 _PLAIN_KEY = re.compile(r"(?!\.{1,2}(?:/|$))[\w.=,@:() +-]+(?:/(?!\.{1,2}(?:/|$))[\w.=,@:() +-]+)*", re.ASCII)
 """Keys that every library takes literally: no empty part, none that is a way up, nothing to be encoded twice."""
 
+
+def is_plain_key(key: str) -> bool:
+    """Whether every library takes this key literally."""
+    return _PLAIN_KEY.fullmatch(key) is not None
+
+
 MakeStore = Callable[[str], Awaitable[Any]]
 """The obstore store of a bucket. Raises `NotForFast` when the SDK is to read this bucket now and later."""
 
@@ -111,7 +117,7 @@ class FastReader:
         self, bucket: str, key: str, *, etag: str | None, version: str | None, offset: int
     ) -> FastAnswer | None:
         """The object from `offset` on, pinned to the etag; None when the SDK is to be asked."""
-        if not _PLAIN_KEY.fullmatch(key):
+        if not is_plain_key(key):
             return None
         options: dict[str, Any] = {}
         if etag is not None:

@@ -36,7 +36,7 @@ def fast_reader(clients: aws.Clients, *, requester_pays: bool) -> FastReader:
     async def make(bucket: str) -> Any:
         from obstore.store import S3Store
 
-        if not _BUCKET.fullmatch(bucket):
+        if not is_plain_bucket(bucket):
             raise NotForFast("its name is not that of a plain bucket")
         place = (await clients.get("s3")).meta
         endpoint, by_host = address_of(place.endpoint_url, bucket)
@@ -54,6 +54,11 @@ def fast_reader(clients: aws.Clients, *, requester_pays: bool) -> FastReader:
         )
 
     return FastReader(make)
+
+
+def is_plain_bucket(name: str) -> bool:
+    """Whether it is a bucket's own name, and no access point or the like."""
+    return _BUCKET.fullmatch(name) is not None
 
 
 def address_of(endpoint_url: str, bucket: str) -> tuple[str, bool]:

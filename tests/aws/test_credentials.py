@@ -6,20 +6,24 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from ingestd.cloud.aws import Account, Clients, Role
+from ingestd.cloud.aws_http import NO_BODY, Address, path_in_signatures
 from ingestd.cloud.aws_json import JsonCalls
 from ingestd.cloud.aws_sign import Signer
 from ingestd.config.aws import AwsConfig, RoleConfig
 from ingestd.config.secrets import Secret
 from ingestd.errors import ConfigError, Retryable
 from ingestd.stores._s3_fast import fast_reader
+from ingestd.stores._s3_small import SmallObjects, encoded
 from tests.aws.proxy import Proxy, Refuse, in_front_of
 from tests.aws.servers import REGION, Aws
 
@@ -65,11 +69,15 @@ async def test_what_is_called_without_the_sdk_is_signed_as_it_would(ministack: A
     role = Role(arn="arn:aws:iam::000000000000:role/ingestd")  # of the account that owns the bucket
     clients = clients_with(proxy, role)
     calls, fast = JsonCalls(clients, "sqs", "AmazonSQS"), fast_reader(clients, requester_pays=False)
+    small = SmallObjects(clients, requester_pays=False)
     assert not (await calls.call("ReceiveMessage", {"QueueUrl": queue})).get("Messages")
     assert await fast.get(bucket, "a", etag=None, version=None, offset=0) is not None
+    assert await small.read(bucket, "a", None) is not None
     await calls.close()
+    await small.close()
     await clients.close()
     assert len(proxy.operations("sts AssumeRole")) == 1
+    assert len(proxy.operations("s3 GET")) == 2
     for call in (*proxy.operations("sqs ReceiveMessage"), *proxy.operations("s3 GET")):
         assert call.headers["User-Agent"] == "ingestd"
         signed = {name.lower(): value for name, value in call.headers.items()}
@@ -77,24 +85,49 @@ async def test_what_is_called_without_the_sdk_is_signed_as_it_would(ministack: A
         assert signed["x-amz-security-token"]
 
 
+def of_the_sdk(
+    auth: Any, method: str, url: str, headers: dict[str, str], body: bytes
+) -> tuple[dict[str, str], datetime]:
+    """The headers that the SDK would send, and when."""
+    request = AWSRequest(method, url, headers=headers, data=body)
+    auth.add_auth(request)
+    moment = datetime.strptime(request.context["timestamp"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return dict(request.headers.items()), moment
+
+
 @pytest.mark.parametrize("token", [None, "a/session+token="])
 @pytest.mark.parametrize(
-    "url",
-    ["https://sqs.eu-central-1.amazonaws.com/", "http://127.0.0.1:4566/", "https://Proxy.corp:443//a/../b%20c/"],
+    "endpoint",
+    ["https://sqs.eu-central-1.amazonaws.com", "http://127.0.0.1:4566/", "https://Proxy.corp:443//a/../b%20c/"],
 )
-def test_our_signatures_are_those_of_the_sdk(url: str, token: str | None) -> None:
+def test_calls_are_signed_as_the_sdk_would(endpoint: str, token: str | None) -> None:
     """Header by header, for the same moment; on the next day, and for another secret, too."""
-    signer = Signer(url, "sqs", REGION)
-    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.X", "User-Agent": "ingestd"}
+    address, signer = Address(endpoint), Signer("sqs", REGION)
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.X", "Host": address.host}
+    target = f"POST\n{path_in_signatures(address)}\n"
     for secret, body in (("one", b"{}"), ("two", b'{"a": "\xc3\xa9"}')):
         credentials = Credentials("AKID", secret, token)
-        request = AWSRequest("POST", url, headers=headers, data=body)
-        SigV4Auth(credentials, "sqs", REGION).add_auth(request)
-        moment = datetime.strptime(request.context["timestamp"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        assert signer.signed(headers, body, credentials, moment) == dict(request.headers.items())
-        tomorrow = signer.signed(headers, body, credentials, moment + timedelta(days=1))
-        assert signer.signed(headers, body, credentials, moment) == dict(request.headers.items())
-        assert tomorrow["Authorization"] != request.headers["Authorization"]
+        url, digest = f"{address.root}{address.path}/", sha256(body).hexdigest()
+        wanted, moment = of_the_sdk(SigV4Auth(credentials, "sqs", REGION), "POST", url, headers, body)
+        assert signer.signed(target, headers, digest, credentials, moment) == wanted
+        tomorrow = signer.signed(target, headers, digest, credentials, moment + timedelta(days=1))
+        assert signer.signed(target, headers, digest, credentials, moment) == wanted
+        assert tomorrow["Authorization"] != wanted["Authorization"]
+
+
+@pytest.mark.parametrize("key", ["AWSLogs/a b+c=d,e@f:(g).json.gz", "a_b~c.d-e"])
+def test_reads_are_signed_as_the_sdk_would(key: str) -> None:
+    """The key is encoded once, in the request as in its signature."""
+    address, signer, credentials = (
+        Address("https://logs.s3.amazonaws.com"),
+        Signer("s3", REGION),
+        Credentials("A", "b"),
+    )
+    path = f"/{encoded(key)}"
+    headers = {"X-Amz-Content-SHA256": NO_BODY, "If-Match": '"1"', "Host": address.host}
+    auth = S3SigV4Auth(credentials, "s3", REGION)
+    wanted, moment = of_the_sdk(auth, "GET", f"{address.root}{path}", headers, b"")
+    assert signer.signed(f"GET\n{path}\n", headers, NO_BODY, credentials, moment) == wanted
 
 
 async def test_credentials_are_renewed_before_they_expire(proxy: Proxy) -> None:

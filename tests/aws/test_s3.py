@@ -12,10 +12,10 @@ import pytest
 from ingestd.cloud.aws import Account, Clients
 from ingestd.errors import AttemptFailed, IngestdError, Overloaded, Permanent, Retryable, Superseded
 from ingestd.model import ObjectRef
-from ingestd.stores import _fast, s3
+from ingestd.stores import _fast, _s3_small, s3
 from ingestd.stores._s3_fast import address_of, fast_reader
 from ingestd.stores.s3 import Reader, S3Store
-from tests.aws.proxy import Ask, Cut, Drip, Hold, Proxy, Refuse, in_front_of
+from tests.aws.proxy import Ask, Cut, Drip, Fault, Hold, Proxy, Refuse, in_front_of
 from tests.aws.servers import REGION, Aws
 
 KEY = "AWSLogs/a.json.gz"
@@ -29,9 +29,12 @@ async def proxy(ministack: Aws) -> AsyncIterator[Proxy]:
         yield made
 
 
-@pytest.fixture(params=["sdk", "fast"])
-def reader(request: pytest.FixtureRequest) -> Reader:
-    """Each reader in turn."""
+@pytest.fixture(params=["sdk", "fast", "fast, told that all is small"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    """Each reader in turn; the fast one also with notices that call every object small."""
+    if request.param not in ("sdk", "fast"):
+        monkeypatch.setattr(s3, "_should_be_small", lambda ref: True)
+        return "fast"
     found: Reader = request.param
     return found
 
@@ -40,6 +43,14 @@ def reader(request: pytest.FixtureRequest) -> Reader:
 async def store(ministack: Aws, proxy: Proxy, reader: Reader) -> AsyncIterator[S3Store]:
     """A store that reads through the proxy."""
     made = s3.build(msgspec.structs.replace(ministack.account, endpoint_url=proxy.url), reader=reader)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def small(ministack: Aws, proxy: Proxy) -> AsyncIterator[S3Store]:
+    """A store that reads through the proxy, and small objects at once."""
+    made = s3.build(msgspec.structs.replace(ministack.account, endpoint_url=proxy.url), reader="fast")
     yield made
     await made.close()
 
@@ -194,6 +205,7 @@ async def test_what_only_the_sdk_knows_is_left_to_it(
 # --- broken connections -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("reader", ["sdk", "fast"])
 async def test_a_broken_connection_is_resumed_where_it_broke(
     ministack: Aws, store: S3Store, proxy: Proxy, reader: Reader
 ) -> None:
@@ -210,6 +222,7 @@ async def test_a_broken_connection_is_resumed_where_it_broke(
     assert [headers["If-Match"] for headers in requests[1:]] == [etag, etag]
 
 
+@pytest.mark.parametrize("reader", ["sdk", "fast"])
 async def test_a_read_is_not_resumed_in_other_content(ministack: Aws, store: S3Store, proxy: Proxy) -> None:
     """Half of the old and half of the new is nobody's content."""
     bucket = ministack.bucket()
@@ -219,6 +232,41 @@ async def test_a_read_is_not_resumed_in_other_content(ministack: Aws, store: S3S
         ministack.put(bucket, KEY, DATA[::-1])
         with pytest.raises(Superseded):
             [piece async for piece in opened.chunks()]
+
+
+@pytest.mark.parametrize("fault", [Cut(after=3), Refuse(503, "SlowDown"), Refuse(307, "TemporaryRedirect")])
+async def test_a_small_object_that_does_not_come_whole_is_asked_for_again(
+    ministack: Aws, small: S3Store, proxy: Proxy, fault: Fault
+) -> None:
+    """By the SDK, which knows what to do about it."""
+    bucket = ministack.bucket()
+    ministack.put(bucket, KEY, b"0123456789")
+    proxy.fail("s3 GET", fault)
+    assert await read(small, reference(bucket, size=10)) == b"0123456789"
+    agents = [seen.headers["User-Agent"].split("/")[0] for seen in proxy.operations("s3 GET")]
+    assert agents == ["ingestd", "aiobotocore"]
+
+
+async def test_a_notice_that_calls_a_large_object_small_is_not_believed(
+    ministack: Aws, small: S3Store, proxy: Proxy
+) -> None:
+    """It is not taken whole, but in pieces as any other."""
+    bucket = ministack.bucket()
+    ministack.put(bucket, KEY, DATA)
+    async with await small.open(reference(bucket, size=10)) as opened:
+        assert (opened.size, opened.whole) == (len(DATA), None)
+        assert b"".join([piece async for piece in opened.chunks()]) == DATA
+
+
+async def test_a_small_object_is_read_with_one_request(ministack: Aws, small: S3Store, proxy: Proxy) -> None:
+    """Its body comes with the answer; connections are kept."""
+    bucket = ministack.bucket()
+    etag = ministack.put(bucket, KEY, b"0123456789")["ETag"].strip('"')
+    for _ in range(3):
+        async with await small.open(reference(bucket, size=10, etag=etag)) as opened:
+            assert (opened.whole, opened.size, opened.identity) == (b"0123456789", 10, f"s3://{bucket}/{KEY}#{etag}")
+            assert opened.modified is not None
+    assert [seen.headers["User-Agent"] for seen in proxy.seen] == ["ingestd"] * 3
 
 
 async def test_connections_that_break_at_once_end_the_read(ministack: Aws, store: S3Store, proxy: Proxy) -> None:
@@ -243,17 +291,19 @@ async def test_what_fails_in_passing_is_tried_again_at_once(
     assert len(proxy.operations("s3 GET")) == 2
 
 
+@pytest.mark.parametrize("size", [None, 1])
 async def test_an_answer_that_does_not_come_is_asked_for_again(
-    ministack: Aws, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    ministack: Aws, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, size: int | None
 ) -> None:
     """The fast reader waits no longer than a while, and leaves the question to the SDK."""
     monkeypatch.setattr(_fast, "STALL_SECS", 0.3)
+    monkeypatch.setattr(_s3_small, "STALL_SECS", 0.3)
     bucket = ministack.bucket()
     ministack.put(bucket, KEY, b"x")
     store = s3.build(msgspec.structs.replace(ministack.account, endpoint_url=proxy.url), reader="fast")
     never = asyncio.Event()
     proxy.fail("s3 GET", Hold(never))
-    assert await read(store, reference(bucket)) == b"x"
+    assert await read(store, reference(bucket, size=size)) == b"x"
     await store.close()
     never.set()
 

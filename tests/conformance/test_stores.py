@@ -33,10 +33,13 @@ class Subject:
     """Whether the same bytes written again are another object."""
     pins: dict[str, str] = field(default_factory=dict)
     """Key → etag, where the store has another way for what is pinned."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Key → size, where it has another way for what is small."""
 
     def ref(self, key: str) -> ObjectRef:
         """A reference, pinned to what `put` told."""
-        return ObjectRef(store=self.store.name, bucket=self.bucket, key=self.folder + key, etag=self.pins.get(key))
+        etag, size = self.pins.get(key), self.sizes.get(key)
+        return ObjectRef(store=self.store.name, bucket=self.bucket, key=self.folder + key, etag=etag, size=size)
 
 
 Maker = Callable[[pytest.FixtureRequest, Path], Subject]
@@ -60,13 +63,18 @@ def void(_: object) -> None:
     """Drop a result."""
 
 
-def _s3(server: str, reader: s3.Reader) -> Maker:
+def _s3(server: str, reader: s3.Reader, *, tells_sizes: bool = False) -> Maker:
     def make(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
         aws: Aws = request.getfixturevalue(server)
         bucket = aws.bucket()
-        return Subject(
-            s3.build(aws.account, reader=reader), bucket, lambda key, data: void(aws.put(bucket, key, data))
-        )
+        sizes: dict[str, int] = {}
+
+        def put(key: str, data: bytes) -> None:
+            aws.put(bucket, key, data)
+            if tells_sizes:
+                sizes[key] = len(data)
+
+        return Subject(s3.build(aws.account, reader=reader), bucket, put, sizes=sizes)
 
     return make
 
@@ -106,6 +114,8 @@ SUBJECTS: dict[str, Maker] = {
     "s3 on moto": _s3("moto", "sdk"),
     "s3 on ministack, fast": _s3("ministack", "fast"),
     "s3 on moto, fast": _s3("moto", "fast"),
+    "s3 on ministack, fast, sizes known": _s3("ministack", "fast", tells_sizes=True),
+    "s3 on moto, fast, sizes known": _s3("moto", "fast", tells_sizes=True),
     "azure_blob": _azure("sdk"),
     "azure_blob, fast": _azure("fast"),
     "gcs": _gcs,
