@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import bdb
-import pdb
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +13,6 @@ from ingestd.cli import output, public
 
 if TYPE_CHECKING:
     from ingestd.detections.loading.detection_set import DetectionSet
-    from ingestd.detections.runnable import Runnable
     from ingestd.detections.testing.case import TestResult
 
 EXIT_FAILED = 1
@@ -40,6 +36,7 @@ def command(
 
     `breakpoint()` anywhere in a rule or helper stops there. What a function raises is shown with its traceback.
     """
+    from ingestd.cli.watched import Watched
     from ingestd.detections.testing import suite
     from ingestd.detections.testing.case import run_test
 
@@ -50,66 +47,13 @@ def command(
         result = suite.run_correlation_test(detections, detection, detection.tests[index], index)
     else:
         runnable = detections.runnables[rule]
-        watched = _Watched(runnable, stop=stop, post_mortem=post_mortem)
+        watched = Watched(runnable, stop=stop, post_mortem=post_mortem)
         result = run_test(runnable, detection.tests[index], index, detections.data_models, capture=False)
         if watched.left:
             output.note("the debugger was left: no verdict")
             raise typer.Exit(EXIT_FAILED)
     _print(result)
     raise typer.Exit(0 if result.passed else EXIT_FAILED)
-
-
-class _Watched:
-    """A detection whose functions show what they raise, and stop where the user wants to look."""
-
-    def __init__(self, runnable: Runnable, *, stop: bool, post_mortem: bool) -> None:
-        self.left = False
-        self._post_mortem = post_mortem
-        decide = runnable.decide
-        if stop:
-            if runnable.module is None:
-                raise typer.BadParameter("a detection in YAML has no line to stop at", param_hint="--stop")
-            decide = _stopping(decide)
-        runnable.decide = self._showing(decide)
-        runnable.functions = {name: self._showing(function) for name, function in runnable.functions.items()}
-
-    def _showing(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        from ingestd.detections import failure
-
-        def shown(event: Any) -> Any:
-            try:
-                return function(event)
-            except bdb.BdbQuit:
-                self.left = True
-                raise
-            except BaseException as error:
-                if error.__traceback__ is not None:
-                    error.__traceback__ = error.__traceback__.tb_next  # the author's frames, without this one
-                output.note(failure.traceback_text(error))
-                if self._post_mortem and error.__traceback__ is not None:
-                    pdb.post_mortem(error.__traceback__)
-                raise
-
-        return shown
-
-
-class _Debugger(pdb.Pdb):
-    left = False
-
-    def set_quit(self) -> None:
-        self.left = True
-        super().set_quit()
-
-
-def _stopping(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def stopping(event: Any) -> Any:
-        debugger = _Debugger()
-        said = debugger.runcall(function, event)
-        if debugger.left:
-            raise bdb.BdbQuit  # which runcall keeps to itself
-        return said
-
-    return stopping
 
 
 def _load(paths: list[Path], rule: str) -> DetectionSet:

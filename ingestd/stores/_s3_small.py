@@ -20,7 +20,7 @@ from ingestd.stores._s3_fast import address_of, is_plain_bucket
 
 
 class SmallObjects:
-    """Asks for objects that should be small. It leaves to the SDK what does not go well, as the other fast reader does."""
+    """Asks for objects that should be small. What does not go well it leaves to the SDK."""
 
     def __init__(self, clients: aws.Clients, *, requester_pays: bool) -> None:
         self._http = SignedHttp(clients, "s3", STALL_SECS)

@@ -23,7 +23,7 @@ from .conftest import Ingestd
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 HEAVY = {
-    "aiobotocore", "aiohttp", "asyncio", "azure", "boto3", "botocore", "duckdb", "google", "msgspec", "orjson",
+    "aiobotocore", "aiohttp", "asyncio", "azure", "boto3", "botocore", "duckdb", "google", "msgspec", "orjson", "pdb",
     "prometheus_client", "pyarrow", "pydantic", "rich", "ruamel", "structlog", "uvloop",
 }  # fmt: skip
 SDKS = {"aiobotocore", "azure", "boto3", "botocore", "google"}
