@@ -34,6 +34,7 @@ _ERRORS: tuple[type[Exception], ...] = (
     ZstdError,
 )
 _RETRY_STEP = 64
+_SMALL = 64 * 1024
 
 
 class MemberCodec:
@@ -75,7 +76,7 @@ class MemberCodec:
         given = 0
         fresh, self._fresh = self._fresh, False
         try:
-            piece = member.decompress(data, STEP)
+            piece = _first(member, data) if fresh else member.decompress(data, STEP)
             while True:
                 if piece:
                     given += len(piece)
@@ -131,3 +132,12 @@ class MemberCodec:
         if "emory" in str(error):
             return Fatal("codec_memory", f"the {self._name} data asks for too much memory: {error}")
         return Fatal(f"corrupt_{self._name}", f"the {self._name} data is damaged: {error}")
+
+
+def _first(member: _Decompressor, data: bytes | memoryview) -> bytes:
+    """The first piece of a member, at most `STEP`. It is asked for in two parts, as room for the whole is made before
+    anything is known of it: for a small member that costs five times what unpacking it does."""
+    piece = member.decompress(data, _SMALL)
+    if len(piece) < _SMALL or member.eof:
+        return piece
+    return piece + member.decompress(b"", STEP - _SMALL)
