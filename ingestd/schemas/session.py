@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -62,29 +64,34 @@ class Session:
         self._parse_time = ""
         self._prefix = model.row_id_prefix(info.identity)
         self._info = info
-        self._constants = {name: self._constant_fields(name) for name in classifier.names}
-        self._keeps = {
-            kind.name: kind.schema.keep_unknown if info.keep_unknown is None else info.keep_unknown
-            for kind in (*classifier.jsons, *classifier.texts)
-        }
+        self._constants: dict[str, Event] = {}
         several = len(classifier.names) > 1
         self._readers = [(kind, kind.text.reader(exact=several)) for kind in classifier.texts]
         only = classifier.jsons[0] if classifier.jsons and not several else None
         self._only = only
         # what the inner loop needs, at hand: a route with one JSON log type is nearly every route
         self._straight = only.normalise if only is not None and only.is_straight else None
-        self._straight_fields = self._constants[only.name] if only is not None else {}
-        self._straight_keep = only is not None and self._keeps[only.name]
+        self._straight_fields = self._constant_fields(only.name) if only is not None else {}
+        self._straight_keep = only is not None and self._keeps(only)
 
     def _constant_fields(self, log_type: str) -> Event:
-        info = self._info
-        return {
-            "p_log_type": log_type,
-            "p_schema_version": 0,
-            "p_source_id": info.source_id,
-            "p_source_label": info.source_label,
-            "p_source_file": info.origin,
-        }
+        """Made when they are first needed: an object has records of few of all the log types."""
+        fields = self._constants.get(log_type)
+        if fields is None:
+            info = self._info
+            fields = self._constants[log_type] = {
+                "p_log_type": log_type,
+                "p_schema_version": 0,
+                "p_source_id": info.source_id,
+                "p_source_label": info.source_label,
+                "p_source_file": info.origin,
+                "p_parse_time": self._parse_time,
+            }
+        return fields
+
+    def _keeps(self, kind: LogType) -> bool:
+        """Whether unknown fields stay in its events."""
+        return kind.schema.keep_unknown if self._info.keep_unknown is None else self._info.keep_unknown
 
     # --- one record -----------------------------------------------------------------------------------
 
@@ -138,7 +145,7 @@ class Session:
             kind.flag(event)
         if self._clock() >= self._stale:
             self._tick()
-        event.update(self._constants[kind.name])
+        event.update(self._constant_fields(kind.name))
         event["p_row_id"] = f"{self._prefix}{ordinal:08x}{sub:04x}"
         event["p_event_time"] = event_time or self._parse_time
         if header is not None:
@@ -270,7 +277,7 @@ class Session:
             return [(jsontext.drop_literals(event), event_time) for event, event_time in fits]
 
     def _normalised(self, kind: LogType, record: Event) -> list[tuple[Event, str]]:
-        keep, unroll = self._keeps[kind.name], kind.schema.unroll
+        keep, unroll = self._keeps(kind), kind.schema.unroll
         pieces = transforms.unrolled(record, unroll) if unroll else [record]
         if len(pieces) > _MOST_ELEMENTS:
             raise Misfit(unroll, f"{len(pieces)} events in one record; at most {_MOST_ELEMENTS}")
@@ -287,7 +294,7 @@ class Session:
         no_row = False
         for kind, reader in self._readers:
             try:
-                found = reader.read(line, ordinal, self._keeps[kind.name])
+                found = reader.read(line, ordinal, self._keeps(kind))
             except Misfit as misfit:
                 refused.append(f"{kind.name}: {misfit}")
                 continue
@@ -334,4 +341,14 @@ def _reasons(refused: list[str]) -> str:
 
 def text_of(now: float) -> str:
     """`p_parse_time`: seconds since the epoch as text, in UTC."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S.%f000")
+    second = math.floor(now)
+    micros = round((now - second) * 1_000_000)
+    if micros == 1_000_000:
+        second, micros = second + 1, 0
+    return f"{_text_of_second(second)}.{micros:06d}000"
+
+
+@lru_cache(maxsize=16)
+def _text_of_second(second: int) -> str:
+    """Remembered: thousands of objects begin in the same second."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")

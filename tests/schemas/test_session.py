@@ -1,6 +1,7 @@
 """What comes out of `Session.read`: standard fields, rejects, unknown fields, hostile records."""
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from ingestd.model import row_id, row_id_prefix
 from ingestd.schemas import Registry, Rejected, SessionInfo, jsontext
 from ingestd.schemas.jsontext import MAX_DEPTH
+from ingestd.schemas.session import text_of
 from tests.schemas.build import NOW_TEXT, declared, log_type, read, refused, session
 
 LOOSE = "fields: [{name: a, type: string}, {name: n, type: bigint}, {name: j, type: json}]"
@@ -23,6 +25,12 @@ NESTED = """
         type: array
         element: {type: object, fields: [{name: a, type: string}]}
 """
+
+
+@given(st.floats(-1e10, 1e11) | st.integers(0, 2**31).map(lambda second: second + 0.9999996))
+def test_the_time_of_parsing_is_told_to_the_microsecond(now: float) -> None:
+    """As datetime tells it, to the next second where it is rounded up."""
+    assert text_of(now) == datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S.%f000")
 
 
 def test_standard_fields() -> None:
