@@ -26,6 +26,8 @@ UNKNOWN_FIELDS = "p_unknown_fields"
 """JSON object, dotted path → value: what a row carried that the table has no typed place for."""
 
 TIMESTAMP = pa.timestamp("us", "UTC")
+_NAIVE = pa.timestamp("us")
+_EMPTY, _NO_TEXT = pa.scalar(""), pa.scalar(None, pa.string())
 
 _PIECE_ROWS = 512
 """Rows that are split together, see `joined`."""
@@ -276,8 +278,7 @@ def _with_timestamps(array: Array, wanted: pa.DataType) -> Array:
 def _parsed(texts: pa.StringArray) -> Array:
     """Timestamps without zone; empty texts are null, which is also what Arrow leaves below a null parent."""
     texts = pc.utf8_slice_codeunits(texts, 0, 26)
-    empty = pc.equal(texts, pa.scalar(""))
-    return cast("Array", pc.if_else(empty, pa.scalar(None, pa.string()), texts)).cast(pa.timestamp("us"))
+    return cast("Array", pc.if_else(pc.equal(texts, _EMPTY), _NO_TEXT, texts)).cast(_NAIVE)
 
 
 def _json_encoder(column: Column) -> Callable[[Any], Any] | None:

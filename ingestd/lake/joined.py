@@ -33,6 +33,9 @@ _NULL = "\x1d" + secrets.token_urlsafe(2)
 _EMPTY = "\x1d" + secrets.token_urlsafe(4)
 """Stands for an empty array."""
 
+_TRUE, _NULL_MARK, _EMPTY_MARK = pa.scalar("1"), pa.scalar(_NULL), pa.scalar(_EMPTY)
+_NO_TEXT = pa.scalar(None, pa.string())
+_TEXTS = pa.list_(pa.field("element", pa.string()))
 _BITS = {"bigint": 64, "int": 32, "smallint": 16}
 
 
@@ -92,7 +95,7 @@ class Joiner:
         parts = pc.split_pattern(pa.array([_PART.join(texts)] if texts else [], pa.string()), _PART).values
         rows = [pa.arange(part, count * width, width) for part in range(width)]  # type: ignore[attr-defined] # newer than its stubs
         values = parts.take(pa.concat_arrays(rows))
-        values = pc.if_else(pc.equal(values, pa.scalar(_NULL)), pa.scalar(None, pa.string()), values)
+        values = pc.if_else(pc.equal(values, _NULL_MARK), _NO_TEXT, values)
         return Piece(cast("Array", values), count)
 
     def columns(self, pieces: Sequence[Piece]) -> dict[str, Array]:
@@ -178,22 +181,25 @@ def _misfit() -> NoReturn:
 
 
 def _column(leaf: _Leaf, pieces: Sequence[Piece]) -> Array:
-    part: Array = pa.concat_arrays([values.slice(leaf.part * rows, rows) for values, rows in pieces])
+    slices: list[Array] = [values.slice(leaf.part * rows, rows) for values, rows in pieces]
+    part = slices[0] if len(slices) == 1 else pa.concat_arrays(slices)
     if leaf.kind == "object":
         fields = [_column(field, pieces) for field in leaf.fields]
         return pa.StructArray.from_arrays(fields, [field.name for field in leaf.fields], mask=part.is_null())
     if leaf.kind == "array":
         return _lists(cast("pa.StringArray", part))
     if leaf.kind == "boolean":
-        return cast("Array", pc.equal(part, pa.scalar("1")))
+        return cast("Array", pc.equal(part, _TRUE))
     if leaf.kind in _BITS:
         return part.cast({64: pa.int64(), 32: pa.int32(), 16: pa.int16()}[_BITS[leaf.kind]])
     return part.cast(pa.float64()) if leaf.kind == "float" else part
 
 
 def _lists(texts: pa.StringArray) -> Array:
+    if texts.null_count == len(texts):  # as most are in a small batch
+        return pa.nulls(len(texts), _TEXTS)
     lists = pc.split_pattern(texts, _ELEMENT)
-    empty = pc.equal(texts, pa.scalar(_EMPTY))
-    if pc.any(empty).as_py():
+    empty = pc.equal(texts, _EMPTY_MARK)
+    if empty.true_count:
         lists = pc.if_else(empty, pa.scalar([], lists.type), lists)
-    return lists.cast(pa.list_(pa.field("element", pa.string())))
+    return lists.cast(_TEXTS)
