@@ -98,6 +98,11 @@ class ObjectDecoder:
         if self.failure is not None:
             return
         waiting, self._waiting = self._waiting, b""
+        whole = self._whole_document(waiting) if not self._stored and self._document_start == 0 else None
+        if whole is not None:  # JSON that is all there is: it need not be looked at for compression
+            self._stored = self.plain_bytes = len(waiting)
+            yield whole
+            return
         yield from self._decode(waiting, last=True)
 
     def _decode(self, stored: bytes | memoryview, *, last: bool = False) -> Iterator[Block]:
@@ -179,9 +184,13 @@ class ObjectDecoder:
             raise verdict
 
     def _end_document(self) -> Iterator[Block]:
-        if self._plain_waiting == self.plain_bytes and (whole := self._whole_document()) is not None:
-            yield whole
-            return
+        if self._plain_waiting == self.plain_bytes:  # unpacked as this may be, all of it waits
+            whole = self._whole_document(b"".join(self._plain))
+            if whole is not None:
+                self._plain, self._plain_waiting = [], 0
+                self._begin_document()
+                yield whole
+                return
         yield from self._frame_waiting()
         try:
             self._judge(final=True)
@@ -193,15 +202,13 @@ class ObjectDecoder:
             yield from self._member_ends(fatal)
         self._begin_document()
 
-    def _whole_document(self) -> Block | None:
-        """The first document, of which all waits, when it can be cut in one step: see `whole`."""
-        block = whole_array(b"".join(self._plain), self._framing, self._limits)
+    def _whole_document(self, data: bytes) -> Block | None:
+        """The first document, of which `data` is all, when it can be cut in one step: see `whole`."""
+        block = whole_array(data, self._framing, self._limits)
         if block is not None:
-            self._plain, self._plain_waiting = [], 0
             self._row = JSON_ARRAY
             block.first = self.records
             self.records += len(block.records)
-            self._begin_document()
         return block
 
     def _begin_document(self) -> None:

@@ -160,6 +160,8 @@ def problem_with(framing: Framing) -> str | None:
     """What is wrong with a configured framing, for the reader of the configuration; None when nothing is."""
     if framing.name not in NAMES:
         return f"{framing.name!r} is no framing; there are {', '.join(NAMES)}"
+    if framing.envelope is None and not framing.options:  # as nearly all are; each object asks
+        return None
     if framing.envelope is not None:
         if framing.name not in ("auto", "json_array"):
             return f"an envelope belongs to json_array, not to {framing.name}"

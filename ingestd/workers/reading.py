@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 from ingestd.model import Range, Span
@@ -96,9 +96,14 @@ class Reading:
         self._spans = []
         return spans
 
-    def segments(self, first: int, end: int) -> Iterator[tuple[int, int, bool]]:
+    def segments(self, first: int, end: int) -> Iterable[tuple[int, int, bool]]:
         """`[first, end)` in pieces `(first, end, wanted)`: what is skipped apart, marked ordinals alone, the rest
         in strides."""
+        if not self._marks and not self.task.skip and end - first <= _STRIDE:
+            return ((first, end, True),)
+        return self._segments(first, end)
+
+    def _segments(self, first: int, end: int) -> Iterator[tuple[int, int, bool]]:
         at = first
         for skip_first, skip_end in (*self.task.skip, (end, end)):
             for piece in self._wanted((at, min(skip_first, end))):
