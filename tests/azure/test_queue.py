@@ -6,11 +6,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from azure.storage.queue import AccountSasPermissions, ResourceTypes, generate_account_sas
+from azure.storage.queue._shared.models import Services
 
 from ingestd.cloud.azure import Account, Clients
 from ingestd.errors import Permanent, Retryable
@@ -19,7 +22,7 @@ from ingestd.sources import azure_queue
 from ingestd.sources._azure_letters import MAX_BYTES, poison
 from ingestd.sources.azure_queue import BATCH, CONTRIBUTOR, SENDER, AzureQueueSource, Config, stores
 from tests.azure.proxy import Hold, Proxy, Refuse, in_front_of, operation, operations
-from tests.azure.servers import Azure
+from tests.azure.servers import KEY, NAME, Azure
 
 
 @pytest.fixture
@@ -219,6 +222,62 @@ async def test_an_acknowledgement_that_failed_is_told(azure: Azure, proxy: Proxy
     proxy.rule = lambda seen: None
     await source.ack(received)
     assert azure.left(queue) == 0
+
+
+def agents(proxy: Proxy) -> list[str]:
+    """Who asked for the deletions, in turn."""
+    return [seen.headers["User-Agent"].partition("-")[0] for seen in operations(proxy, "delete")]
+
+
+@pytest.mark.parametrize("sign_in", ["key", "signature"])
+async def test_a_message_is_deleted_without_the_sdk(
+    azure: Azure, proxy: Proxy, made: Made, tmp_path: Path, sign_in: str
+) -> None:
+    """With one request for each, however we sign in."""
+    queue = azure.queue()
+    for name in "abc":
+        azure.send(queue, name)
+    source = made.source(queue, proxy)
+    if sign_in == "signature":
+        permission = AccountSasPermissions(read=True, update=True, process=True, delete=True)
+        until, kinds = (
+            datetime.now(UTC) + timedelta(hours=1),
+            ResourceTypes(service=True, container=True, object=True),
+        )
+        services = Services(queue=True)
+        (tmp_path / "sas").write_text(generate_account_sas(NAME, KEY, kinds, permission, until, services=services))
+        settings: Any = {"account_url": f"{proxy.url}/{NAME}", "sas_token": {"file": str(tmp_path / "sas")}}
+        source = AzureQueueSource("entra", Config(type="azure_queue", queue=queue, **settings))
+        made.sources.append(source)
+    await source.ack(await source.receive(10, 5))
+    assert azure.left(queue) == 0
+    assert agents(proxy) == ["ingestd"] * 3
+
+
+@pytest.mark.parametrize("status", [403, 404, 500, 307])
+async def test_a_deletion_that_does_not_go_well_is_the_sdks(
+    azure: Azure, proxy: Proxy, made: Made, status: int
+) -> None:
+    """It knows what to do about it; the next message is tried without it again."""
+    queue = azure.queue()
+    for name in "ab":
+        azure.send(queue, name)
+    source = made.source(queue, proxy)
+    first, second = await source.receive(10, 5)
+    proxy.fail("s3 DELETE", Refuse(status))
+    await source.ack([first])
+    await source.ack([second])
+    assert azure.left(queue) == 0
+    assert agents(proxy) == ["ingestd", "azsdk", "ingestd"]
+
+
+async def test_the_reader_sdk_has_messages_deleted_by_the_sdk(azure: Azure, proxy: Proxy, made: Made) -> None:
+    """As it says."""
+    queue = azure.queue()
+    azure.send(queue, "a")
+    source = made.source(queue, proxy, reader="sdk")
+    await source.ack(await source.receive(10, 5))
+    assert agents(proxy) == ["azsdk"]
 
 
 # --- poison messages ----------------------------------------------------------------------------------------

@@ -9,15 +9,21 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundError, ServiceRequestError
+from azure.core.pipeline import PipelineContext, PipelineRequest
+from azure.core.rest import HttpRequest
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 from azure.storage.blob._shared.models import Services
+from azure.storage.queue._shared.authentication import SharedKeyCredentialPolicy
 
 from ingestd.cloud import azure_secrets
 from ingestd.cloud.azure import Account, Clients, common_failure, credential_options
+from ingestd.cloud.azure_sign import signed
 from ingestd.config.secrets import Secret
 from ingestd.errors import ConfigError, Permanent, Retryable
 from ingestd.model import ObjectRef
@@ -245,6 +251,20 @@ async def test_the_fast_reader_signs_in_as_the_sdk_does(azure: Azure) -> None:
         left = (found.pop("expires_at") - datetime.now(UTC)).total_seconds()
         assert found == wanted
         assert left < (11 if "token" in wanted else 61)
+
+
+@pytest.mark.parametrize("query", [{}, {"popreceipt": "AgAAAAMA+/=&x y", "Timeout": "5"}])
+def test_requests_are_signed_as_the_sdk_would(query: dict[str, str]) -> None:
+    """With the account's key; a token or a shared access signature needs no signing."""
+    now, path = datetime.now(UTC), f"/{NAME}/q/messages/7b1f-0a"
+    headers, _ = signed("DELETE", NAME, path, query, {"access_key": KEY}, now)
+    sent = {name: quote(value, safe="") for name, value in query.items()}
+    request: Any = HttpRequest("DELETE", f"http://127.0.0.1{path}", params=sent, headers=dict(headers))
+    policy: Any = SharedKeyCredentialPolicy
+    policy(NAME, KEY).on_request(PipelineRequest(request, PipelineContext(None)))
+    assert headers == dict(request.headers)
+    assert signed("DELETE", NAME, path, query, {"token": "t"}, now)[0]["Authorization"] == "Bearer t"
+    assert signed("DELETE", NAME, path, query, {"sas_token": "sig=a%2B"}, now)[1] == "sig=a%2B"
 
 
 # --- secrets ------------------------------------------------------------------------------------------------
