@@ -22,19 +22,18 @@ from typing import Self
 
 from ingestd.errors import BatchRefused, IngestdError, Permanent, Retryable
 from ingestd.model import BatchPlan, Growth, ObjectRef
-from ingestd.state import batches, claims, growing, instances, messages, objects
+from ingestd.state import batches, growing, instances, messages, objects
 from ingestd.state.base import State, Transaction
-from ingestd.state.claims import Claim, Wish
+from ingestd.state.claiming import Claiming
+from ingestd.state.claims import Claim
 from ingestd.state.instances import Instance
 from ingestd.state.membership import Membership
-from ingestd.state.recent import Recent
+from ingestd.state.objects import Wish
 
 __all__ = ["Claim", "Ledger"]
 
 SWEEP_ROWS = 500
 """Rows dropped in one transaction, so that others need not wait long."""
-MESSAGES_REMEMBERED = 2_000_000
-"""Finished messages kept in memory for redeliveries (10 bytes each); beyond that the window becomes shorter."""
 
 
 class Ledger:
@@ -54,8 +53,7 @@ class Ledger:
         """What is claimed here."""
         self._unsure: set[str] = set()
         """What may be claimed in the state without being held, as an answer was lost: freed with the next renewal."""
-        self._recent: Recent | None = None
-        self._loading = asyncio.Lock()
+        self._claiming = Claiming(state, clock, self._remembered_since)
         self._renewal: asyncio.Task[None] | None = asyncio.create_task(self._renew_for_ever(), name="ledger-lease")
 
     @classmethod
@@ -124,9 +122,9 @@ class Ledger:
                 stored_bytes=stored_bytes,
                 grown_from=grown_from,
             )
-            answer = await self._claim(wish)
+            answer = await self._claiming.claim(wish)
             if isinstance(answer, Instance) and await self._member.end_if_dead(answer):
-                answer = await self._claim(wish)
+                answer = await self._claiming.claim(wish)
             granted = isinstance(answer, Claim) and answer.status == "granted"
         except BaseException:
             self._unsure.add(identity)
@@ -137,36 +135,6 @@ class Ledger:
             else:
                 self._held.discard(identity)
         return answer if isinstance(answer, Claim) else Claim(status="busy", identity=identity)
-
-    async def _claim(self, wish: Wish) -> Claim | Instance:
-        now = self._clock()
-        if not messages.is_message(wish.identity):
-            return await self._state.transact(lambda tx: claims.claim(tx, wish, now))
-        recent = await self._loaded_recent()
-        since = now - self.message_dedup_secs
-
-        def work(tx: Transaction) -> tuple[Claim | Instance, Recent]:
-            new = messages.finished_after(tx, recent.sequence, since)
-            known = recent.with_batches(new, since, MESSAGES_REMEMBERED) if new else recent
-            if messages.digest_of(wish.identity) in known:
-                return Claim(status="done", identity=wish.identity), known
-            return claims.claim(tx, wish, now), known
-
-        answer, known = await self._state.transact(work)
-        if self._recent is None or known.sequence > self._recent.sequence:
-            self._recent = known
-        return answer
-
-    async def _loaded_recent(self) -> Recent:
-        """The messages finished a short while ago: read once from the state, then kept up to date by the claims."""
-        if self._recent is not None:
-            return self._recent
-        async with self._loading:
-            if self._recent is None:
-                since = self._clock() - self.message_dedup_secs
-                batches_until_now = await self._state.read(lambda tx: messages.finished_after(tx, 0, since))
-                self._recent = Recent().with_batches(batches_until_now, since, MESSAGES_REMEMBERED)
-        return self._recent
 
     async def growth(self, url: str) -> Growth | None:
         """What was read last, in whole or in part, at the URL of an object claimed with `may_grow`."""
@@ -287,7 +255,7 @@ class Ledger:
     async def sweep(self, retention_secs: float) -> int:
         """Forget what was last touched longer ago than that, in small steps; how many rows."""
         before = self._clock() - retention_secs
-        finished_before = self._clock() - self.message_dedup_secs
+        finished_before = self._remembered_since()
         steps: list[Callable[[Transaction], int]] = [
             lambda tx: objects.sweep(tx, before, SWEEP_ROWS),
             lambda tx: batches.sweep(tx, before, SWEEP_ROWS),
@@ -300,6 +268,10 @@ class Ledger:
             while rows := await self._state.transact(step):
                 swept += rows
         return swept
+
+    def _remembered_since(self) -> float:
+        """Messages that were finished before this moment are forgotten."""
+        return self._clock() - self.message_dedup_secs
 
     # --- the lease ---
 

@@ -242,6 +242,45 @@ async def test_a_batch_of_an_object_given_back_is_refused(ledger: Ledger, open_l
     await ledger.prepare(plan("b2", (B, 0, 5)))
 
 
+MANY = [f"s3://bucket/{n:04}#e" for n in range(1_000)]
+
+
+def of_many(batch_id: str) -> BatchPlan:
+    """A batch of more objects than one query takes."""
+    return plan(batch_id, *((one, 0, 3) for one in MANY), finished=dict.fromkeys(MANY, 3))
+
+
+async def test_a_batch_of_a_thousand_objects_is_committed_whole(ledger: Ledger, open_ledger: OpenLedger) -> None:
+    """Every one of them is done, for every daemon."""
+    other = await open_ledger()
+    await asyncio.gather(*(claim(ledger, one) for one in MANY))
+    assert await commit(ledger, of_many("b"))
+    answers = await asyncio.gather(*(claim(other, one) for one in MANY))
+    assert answers == [Claim(status="done", identity=one, framing="lines", total=3) for one in MANY]
+
+
+async def test_every_object_in_the_way_is_named(ledger: Ledger) -> None:
+    """Of a thousand, those that are not claimed, committed and in another batch; the rest gets in without them."""
+    await asyncio.gather(*(claim(ledger, one) for one in MANY))
+    for one in MANY[::100]:
+        await ledger.release(one)
+    await commit(ledger, plan("committed", *((one, 1, 2) for one in MANY[50::100])))
+    await ledger.prepare(plan("prepared", *((one, 2, 4) for one in MANY[99::100])))
+    with pytest.raises(BatchRefused) as raised:
+        await ledger.prepare(of_many("b"))
+    assert set(raised.value.identities) == {*MANY[::100], *MANY[50::100], *MANY[99::100]}
+    left = [one for one in MANY if one not in raised.value.identities]
+    assert await commit(ledger, plan("c", *((one, 0, 3) for one in left), finished=dict.fromkeys(left, 3)))
+
+
+async def test_aborting_a_batch_frees_all_of_its_objects(ledger: Ledger) -> None:
+    """However many there are, the next batch may have them."""
+    await asyncio.gather(*(claim(ledger, one) for one in MANY))
+    await ledger.prepare(of_many("b"))
+    assert await ledger.abort("b")
+    assert await commit(ledger, of_many("c"))
+
+
 async def test_every_step_of_a_batch_may_be_repeated(ledger: Ledger, state: MemoryState) -> None:
     """A caller whose answer was lost says the same again and gets the answer."""
     await claim(ledger, A)

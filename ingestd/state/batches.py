@@ -19,7 +19,7 @@ from ingestd.errors import BatchRefused
 from ingestd.model import BatchPlan, FinishedObject, ObjectRange, Range
 from ingestd.state import messages, objects
 from ingestd.state.base import Transaction
-from ingestd.state.objects import ObjectRow
+from ingestd.state.objects import ObjectRow, PreparedRange
 from ingestd.state.ranges import covers, merged, overlap, self_overlap
 
 TABLES = (
@@ -61,9 +61,12 @@ def prepare(tx: Transaction, plan: BatchPlan, owner: int, now: float) -> None:
 
 def _mark(tx: Transaction, plan: BatchPlan, owner: int) -> None:
     wanted = _by_identity(plan.ranges)
+    identities = identities_of(plan)
+    known = objects.find_all(tx, identities)
+    marked: dict[str, tuple[PreparedRange, ...]] = {}
     refused: dict[str, str] = {}
-    for identity in identities_of(plan):
-        row = objects.find(tx, identity)
+    for identity in identities:
+        row = known.get(identity)
         ranges = wanted.get(identity, ())
         if row is None or row.owner != owner:
             refused[identity] = "it is not claimed by this daemon"
@@ -71,11 +74,11 @@ def _mark(tx: Transaction, plan: BatchPlan, owner: int) -> None:
             refused[identity] = "some of its records are committed"
         elif self_overlap([*ranges, *((first, end) for _, first, end in row.prepared)]):
             refused[identity] = "some of its records are in another batch, or twice in this one"
-        elif ranges and not refused:
-            mine = tuple((plan.batch_id, first, end) for first, end in ranges)
-            objects.set_prepared(tx, identity, row.prepared + mine)
+        elif ranges:
+            marked[identity] = row.prepared + tuple((plan.batch_id, first, end) for first, end in ranges)
     if refused:
         raise BatchRefused(refused)
+    objects.set_prepared(tx, marked)
 
 
 def commit(tx: Transaction, batch_id: str, now: float) -> list[str] | None:
@@ -89,19 +92,19 @@ def commit(tx: Transaction, batch_id: str, now: float) -> list[str] | None:
     wanted = _by_identity(plan.ranges)
     last = {one.identity: one for one in plan.ranges}
     finished = {one.identity: one for one in plan.finished}
-    done: list[str] = []
-    for identity in identities_of(plan):
-        row = objects.find(tx, identity)
-        if row is None:
-            continue  # swept since: then nobody has read it for longer than the ledger remembers
-        row = _advanced(row, batch_id, wanted.get(identity, ()), last.get(identity), finished.get(identity))
-        if row.done:
-            done.append(identity)
-        if row.done and messages.is_message(identity):
-            objects.remove(tx, identity)
-        else:
-            objects.save(tx, row, now)
-    if events := [identity for identity in done if messages.is_message(identity)]:
+    identities = identities_of(plan)
+    # What was swept since is not known: then nobody has read it for longer than the ledger remembers.
+    known = objects.find_all(tx, identities)
+    rows = [
+        _advanced(known[one], batch_id, wanted.get(one, ()), last.get(one), finished.get(one))
+        for one in identities
+        if one in known
+    ]
+    done = [row.identity for row in rows if row.done]
+    events = {identity for identity in done if messages.is_message(identity)}
+    objects.save(tx, (row for row in rows if row.identity not in events), now)
+    if events:
+        objects.remove(tx, events)
         messages.add_finished(tx, events, now)
     return done
 
@@ -112,8 +115,8 @@ def _done_before(tx: Transaction, batch_id: str) -> list[str] | None:
     if not rows or rows[0][0] not in ("committed", "published"):
         return None
     identities = identities_of(_plan_decoder.decode(rows[0][1])) if rows[0][1] else []
-    found = {identity: objects.find(tx, identity) for identity in identities}
-    return [identity for identity, row in found.items() if row is None or row.done]
+    known = objects.find_all(tx, identities)
+    return [identity for identity in identities if identity not in known or known[identity].done]
 
 
 def _advanced(
@@ -124,27 +127,31 @@ def _advanced(
     finished: FinishedObject | None,
 ) -> ObjectRow:
     """The object after a commit; when it is done nobody needs the claim any more."""
-    committed = merged([*row.committed, *ranges])
-    prepared = tuple(one for one in row.prepared if one[0] != batch_id)
+    committed, prepared = merged([*row.committed, *ranges]), _without(row, batch_id)
     if finished is None:
         # Exactly: beyond the total that is known the object has grown, and its new end is still to come.
         done = row.total is not None and committed == ((0, row.total),)
         row = replace(row, committed=committed, prepared=prepared)
         if last is not None:
             row = replace(row, framing=last.framing or row.framing, tail_open=last.tail_open or row.tail_open)
-    else:
-        done = covers(committed, finished.records)
-        row = replace(
-            row,
-            committed=committed,
-            prepared=prepared,
-            total=finished.records,
-            framing=finished.framing,
-            compression=finished.compression,
-            stored_bytes=finished.stored_bytes,
-            tail_open=finished.tail_open,
-        )
-    return replace(row, done=True, owner=None) if done else row
+        return replace(row, done=True, owner=None) if done else row
+    done = covers(committed, finished.records)
+    return ObjectRow(
+        identity=row.identity,
+        owner=None if done else row.owner,
+        done=done or row.done,
+        committed=committed,
+        prepared=prepared,
+        total=finished.records,
+        framing=finished.framing,
+        compression=finished.compression,
+        stored_bytes=finished.stored_bytes,
+        tail_open=finished.tail_open,
+    )
+
+
+def _without(row: ObjectRow, batch_id: str) -> tuple[PreparedRange, ...]:
+    return tuple(one for one in row.prepared if one[0] != batch_id)
 
 
 def publish(tx: Transaction, batch_id: str, now: float) -> None:
@@ -162,11 +169,8 @@ def abort(tx: Transaction, batch_id: str, now: float) -> bool:
     if plan is None:
         return _status(tx, batch_id) not in ("committed", "published")
     tx.execute("UPDATE batches SET plan = NULL WHERE batch_id = :batch_id", {"batch_id": batch_id})
-    for identity in _by_identity(plan.ranges):
-        row = objects.find(tx, identity)
-        if row is not None:
-            left = tuple(prepared for prepared in row.prepared if prepared[0] != batch_id)
-            objects.set_prepared(tx, identity, left)
+    known = objects.find_all(tx, list(_by_identity(plan.ranges)))
+    objects.set_prepared(tx, {identity: _without(row, batch_id) for identity, row in known.items()})
     return True
 
 

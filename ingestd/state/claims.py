@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -10,7 +11,7 @@ from ingestd.model import Range
 from ingestd.state import batches, instances, objects
 from ingestd.state.base import Transaction
 from ingestd.state.instances import Instance
-from ingestd.state.objects import ObjectRow
+from ingestd.state.objects import ObjectRow, Wish
 from ingestd.state.ranges import below
 
 
@@ -29,49 +30,43 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Ordinals in all, when somebody has read it to its end."""
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What is claimed, and for whom."""
+def claim(tx: Transaction, wishes: Sequence[Wish], now: float) -> list[Claim | Instance]:
+    """Grant each wish unless its object is done or in other hands: then the answer is the instance that has it.
+    No two wishes name the same identity."""
+    named = [name for wish in wishes for name in (wish.identity, wish.grown_from) if name is not None]
+    known = objects.find_all(tx, named)
+    answers: list[Claim | Instance] = []
+    new: list[Wish] = []
+    changed: list[ObjectRow] = []
+    for wish in wishes:
+        row = known.get(wish.identity)
+        earlier = known.get(wish.grown_from) if wish.grown_from is not None else None
+        if row is None and earlier is None:
+            new.append(wish)
+            answers.append(Claim(status="granted", identity=wish.identity))
+        elif hindrance := _hindrance(tx, wish, row, earlier):
+            answers.append(hindrance)
+        else:
+            if row is None:
+                new.append(wish)
+                row = ObjectRow(wish.identity, stored_bytes=wish.stored_bytes)
+            changed.append(_claimed(wish, row, earlier))
+            answers.append(_granted(changed[-1]))
+    objects.add(tx, new, now)
+    objects.save(tx, changed, now)
+    return answers
 
-    identity: str
-    source: str
-    url: str
-    epoch: int
-    may_grow: bool = False
-    stored_bytes: int = 0
-    grown_from: str | None = None
 
-
-def claim(tx: Transaction, wish: Wish, now: float) -> Claim | Instance:
-    """Grant the wish unless the object is done or in other hands: then the answer is the instance that has it."""
-    row = objects.find(tx, wish.identity)
+def _hindrance(
+    tx: Transaction, wish: Wish, row: ObjectRow | None, earlier: ObjectRow | None
+) -> Claim | Instance | None:
+    """Why the wish cannot be granted."""
     if row is not None and row.done and wish.grown_from != wish.identity:
         return Claim(status="done", identity=wish.identity, framing=row.framing, total=row.total)
-    earlier = row if wish.grown_from == wish.identity else None
-    if wish.grown_from is not None and wish.grown_from != wish.identity:
-        earlier = objects.find(tx, wish.grown_from)
     for one in (row, earlier):
         if one is not None and (holder := _holder(tx, one, wish.epoch)) is not None:
             return holder
-    if row is None:
-        row = objects.add(
-            tx,
-            wish.identity,
-            source=wish.source,
-            url=wish.url,
-            may_grow=wish.may_grow,
-            stored_bytes=wish.stored_bytes,
-            owner=wish.epoch,
-            now=now,
-        )
-        if earlier is None:
-            return _granted(row)
-    row = msgspec.structs.replace(row, owner=wish.epoch, done=False)
-    if wish.may_grow and wish.stored_bytes:
-        row = msgspec.structs.replace(row, stored_bytes=wish.stored_bytes)
-    if earlier is not None and not row.committed and (inherited := _inherited(earlier)):
-        row = msgspec.structs.replace(row, committed=inherited, framing=earlier.framing)
-    objects.save(tx, row, now)
-    return _granted(row)
+    return None
 
 
 def _holder(tx: Transaction, row: ObjectRow, epoch: int) -> Instance | None:
@@ -87,6 +82,16 @@ def _holder(tx: Transaction, row: ObjectRow, epoch: int) -> Instance | None:
         if owner is not None and (holder := instances.find(tx, owner)):
             return holder
     return None
+
+
+def _claimed(wish: Wish, row: ObjectRow, earlier: ObjectRow | None) -> ObjectRow:
+    """The object in the hands of who wished for it, with what counts for it of the one that it began as."""
+    row = msgspec.structs.replace(row, owner=wish.epoch, done=False)
+    if wish.may_grow and wish.stored_bytes:
+        row = msgspec.structs.replace(row, stored_bytes=wish.stored_bytes)
+    if earlier is not None and not row.committed and (inherited := _inherited(earlier)):
+        row = msgspec.structs.replace(row, committed=inherited, framing=earlier.framing)
+    return row
 
 
 def _inherited(earlier: ObjectRow) -> tuple[Range, ...]:

@@ -5,7 +5,8 @@ One row per object, in the end with one committed range. `owner` is the epoch of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -55,61 +56,80 @@ class ObjectRow(msgspec.Struct, frozen=True):
     tail_open: bool = False
 
 
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What is claimed, and for whom."""
+
+    identity: str
+    source: str
+    url: str
+    epoch: int
+    may_grow: bool = False
+    stored_bytes: int = 0
+    grown_from: str | None = None
+
+
 _COLUMNS = "identity, owner, done, committed, prepared, total, framing, compression, stored_bytes, tail_open"
-_FIND = f"SELECT {_COLUMNS} FROM objects WHERE identity = :identity"  # noqa: S608 - our own column names
 _NEWEST = f"""
     SELECT {_COLUMNS} FROM objects WHERE url = :url AND may_grow = 1 AND (done = 1 OR committed <> '[]')
     ORDER BY touched_at DESC LIMIT 1
 """  # noqa: S608 - our own column names
+_ADD = """
+    INSERT INTO objects VALUES (:identity, :source, :url, :may_grow, :epoch, 0, '[]', '[]',
+        NULL, NULL, 'none', :stored_bytes, 0, :now)
+"""
 _SAVE = """
     UPDATE objects SET owner = :owner, done = :done, committed = :committed,
         prepared = :prepared, total = :total, framing = :framing, compression = :compression,
         stored_bytes = :stored_bytes, tail_open = :tail_open, touched_at = :now
     WHERE identity = :identity
 """
-_PER_QUERY = 250
-_DONE_AMONG = f"""
-    SELECT identity FROM objects
-    WHERE done = 1 AND identity IN ({", ".join(f":i{n}" for n in range(_PER_QUERY))})
-"""  # noqa: S608 - names of parameters only
+_PIECES = (64, 16, 4, 1)
+"""Identities that one statement asks for. Few sizes, so that each statement is compiled once; more take no less."""
+_PARAMETERS = [f"i{n}" for n in range(_PIECES[0])]
+_encoder = msgspec.json.Encoder()
 _committed = msgspec.json.Decoder(tuple[Range, ...])
 _prepared = msgspec.json.Decoder(tuple[PreparedRange, ...])
 
 
-def _text(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+def _text(ranges: tuple[Range, ...] | tuple[PreparedRange, ...]) -> str:
+    return _encoder.encode(ranges).decode() if ranges else "[]"
 
 
 def _row(columns: Row) -> ObjectRow:
-    identity, owner, done, committed, prepared, total, framing, compression, stored_bytes, tail = columns
+    identity, owner, done, committed, prepared, total, framing, compression, stored_bytes, tail_open = columns
     return ObjectRow(
-        identity=identity,
-        owner=owner,
-        done=bool(done),
-        committed=_committed.decode(committed),
-        prepared=_prepared.decode(prepared) if prepared != "[]" else (),
-        total=total,
-        framing=framing,
-        compression=compression,
-        stored_bytes=stored_bytes,
-        tail_open=bool(tail),
+        identity,
+        owner,
+        bool(done),
+        _committed.decode(committed) if committed != "[]" else (),
+        _prepared.decode(prepared) if prepared != "[]" else (),
+        total,
+        framing,
+        compression,
+        stored_bytes,
+        bool(tail_open),
     )
 
 
-def find(tx: Transaction, identity: str) -> ObjectRow | None:
-    """What is known of this identity."""
-    rows = tx.execute(_FIND, {"identity": identity})
-    return _row(rows[0]) if rows else None
+def find_all(tx: Transaction, identities: Sequence[str]) -> dict[str, ObjectRow]:
+    """What is known of these identities, of those that are known."""
+    found = map(_row, _among(tx, f"SELECT {_COLUMNS} FROM objects", identities))  # noqa: S608 - our own column names
+    return {row.identity: row for row in found}
 
 
 def done_among(tx: Transaction, identities: Sequence[str]) -> set[str]:
     """Those of the identities of which every record is committed."""
-    done: set[str] = set()
-    for start in range(0, len(identities), _PER_QUERY):
-        some = list(identities[start : start + _PER_QUERY])
-        some += some[-1:] * (_PER_QUERY - len(some))
-        done.update(row[0] for row in tx.execute(_DONE_AMONG, {f"i{n}": name for n, name in enumerate(some)}))
-    return done
+    return {identity for identity, done in _among(tx, "SELECT identity, done FROM objects", identities) if done}
+
+
+def _among(tx: Transaction, select: str, identities: Sequence[str]) -> Iterator[Row]:
+    start = 0
+    while left := len(identities) - start:
+        size = next(size for size in _PIECES if size <= left)
+        names = _PARAMETERS[:size]
+        sql = f"{select} WHERE identity IN (:{', :'.join(names)})"
+        yield from tx.execute(sql, dict(zip(names, identities[start : start + size], strict=True)))
+        start += size
 
 
 def newest_at(tx: Transaction, url: str) -> ObjectRow | None:
@@ -126,40 +146,31 @@ def move(tx: Transaction, urls: Mapping[str, str], now: float) -> None:
     )
 
 
-def add(
-    tx: Transaction,
-    identity: str,
-    *,
-    source: str,
-    url: str,
-    may_grow: bool,
-    stored_bytes: int,
-    owner: int,
-    now: float,
-) -> ObjectRow:
-    """Enter an object that was unknown, claimed by `owner`."""
-    tx.execute(
-        "INSERT INTO objects VALUES (:identity, :source, :url, :may_grow, :owner, 0, '[]', '[]',"
-        " NULL, NULL, 'none', :stored_bytes, 0, :now)",
-        {
-            "identity": identity,
-            "source": source,
-            "url": url,
-            "may_grow": int(may_grow),
-            "stored_bytes": stored_bytes,
-            "owner": owner,
-            "now": now,
-        },
-    )
-    return ObjectRow(identity=identity, owner=owner, stored_bytes=stored_bytes)
+def add(tx: Transaction, wishes: Iterable[Wish], now: float) -> None:
+    """Enter objects that were unknown, as claimed."""
+    rows = ({**msgspec.structs.asdict(wish), "may_grow": int(wish.may_grow), "now": now} for wish in wishes)
+    tx.executemany(_ADD, rows)
 
 
-def save(tx: Transaction, row: ObjectRow, now: float) -> None:
-    """Write what has changed of an object that was read in this transaction."""
-    params = {**msgspec.structs.asdict(row), "now": now}
-    params["committed"] = _text(row.committed)
-    params["prepared"] = _text(row.prepared)
-    tx.execute(_SAVE, params)
+def save(tx: Transaction, rows: Iterable[ObjectRow], now: float) -> None:
+    """Write what has changed of objects that were read in this transaction."""
+    tx.executemany(_SAVE, (_params(row, now) for row in rows))
+
+
+def _params(row: ObjectRow, now: float) -> dict[str, Any]:
+    return {
+        "identity": row.identity,
+        "owner": row.owner,
+        "done": row.done,
+        "committed": _text(row.committed),
+        "prepared": _text(row.prepared),
+        "total": row.total,
+        "framing": row.framing,
+        "compression": row.compression,
+        "stored_bytes": row.stored_bytes,
+        "tail_open": row.tail_open,
+        "now": now,
+    }
 
 
 def free(tx: Transaction, identity: str, owner: int) -> None:
@@ -168,15 +179,18 @@ def free(tx: Transaction, identity: str, owner: int) -> None:
     tx.execute(sql, {"identity": identity, "owner": owner})
 
 
-def set_prepared(tx: Transaction, identity: str, prepared: tuple[PreparedRange, ...]) -> None:
-    """Note which of its ordinals are in batches that are not committed yet."""
-    sql = "UPDATE objects SET prepared = :prepared WHERE identity = :identity"
-    tx.execute(sql, {"identity": identity, "prepared": _text(prepared)})
+def set_prepared(tx: Transaction, prepared: Mapping[str, tuple[PreparedRange, ...]]) -> None:
+    """Note which ordinals of objects are in batches that are not committed yet."""
+    tx.executemany(
+        "UPDATE objects SET prepared = :prepared WHERE identity = :identity",
+        ({"identity": identity, "prepared": _text(ranges)} for identity, ranges in prepared.items()),
+    )
 
 
-def remove(tx: Transaction, identity: str) -> None:
-    """Drop the row. Idempotent."""
-    tx.execute("DELETE FROM objects WHERE identity = :identity", {"identity": identity})
+def remove(tx: Transaction, identities: Iterable[str]) -> None:
+    """Drop the rows. Idempotent."""
+    sql = "DELETE FROM objects WHERE identity = :identity"
+    tx.executemany(sql, ({"identity": identity} for identity in identities))
 
 
 def sweep(tx: Transaction, before: float, limit: int) -> int:

@@ -146,7 +146,7 @@ async def test_what_the_ledger_knows_is_not_handed_out() -> None:
     def done(tx: Transaction) -> None:
         for ref in refs:
             identity = identify(ref)
-            objects.add(tx, identity, source="", url="", may_grow=False, stored_bytes=0, owner=1, now=0.0)
+            objects.add(tx, [objects.Wish(identity=identity, source="", url="", epoch=1)], now=0.0)
             tx.execute("UPDATE objects SET done = 1 WHERE identity = :identity", {"identity": identity})
 
     await bucket.state.transact(done)
