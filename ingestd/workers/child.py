@@ -79,7 +79,7 @@ class Child:
         self._linger_ms = settings.linger_seconds * 1000
         self._poll = select.poll()
         self._poll.register(data.fileno(), select.POLLIN)
-        self._input = bytearray()
+        self._input = b""
         self._output: list[bytes | memoryview] = []
         self._credit = 0
         self._noted = ""
@@ -124,7 +124,7 @@ class Child:
             data = self._data.recv(_READ_BYTES)
         except ConnectionError:
             return False
-        self._input += data
+        self._input = self._input + data if self._input else data
         return bool(data)
 
     def _has_input(self, timeout_ms: float | None) -> bool:
@@ -135,15 +135,16 @@ class Child:
 
     def _frames(self) -> None:
         """Work on the frames that are there whole."""
-        at, size = 0, len(self._input)
+        data = self._input
+        at, size = 0, len(data)
         while size - at >= HEADER.size:
-            kind, length, task = HEADER.unpack_from(self._input, at)
+            kind, length, task = HEADER.unpack_from(data, at)
             end = at + HEADER.size + length
             if end > size:
                 break
-            self._frame(kind, task, bytes(memoryview(self._input)[at + HEADER.size : end]))
+            self._frame(kind, task, data[at + HEADER.size : end])
             at = end
-        del self._input[:at]
+        self._input = data[at:]
 
     def _frame(self, kind: int, task: int, payload: bytes) -> None:
         work = self._work

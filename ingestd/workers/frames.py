@@ -14,7 +14,7 @@ every result with spans of the object went before it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -77,16 +77,22 @@ T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
 
 
-def pack(kind: int, task: int, payload: bytes | memoryview = b"") -> Iterator[bytes | memoryview]:
+def pack(kind: int, task: int, payload: bytes | memoryview = b"") -> Iterable[bytes | memoryview]:
     """The pieces to write for one message: header, payload, header, payload…"""
-    rest = memoryview(payload)
+    size = len(payload)
+    if size > MAX_FRAME:
+        return _cut(kind, task, memoryview(payload))
+    header = HEADER.pack(kind, size, task)
+    return (header, payload) if size else (header,)
+
+
+def _cut(kind: int, task: int, rest: memoryview) -> Iterator[bytes | memoryview]:
     while len(rest) > MAX_FRAME:
         yield HEADER.pack(kind | MORE, MAX_FRAME, task)
         yield rest[:MAX_FRAME]
         rest = rest[MAX_FRAME:]
     yield HEADER.pack(kind, len(rest), task)
-    if rest:
-        yield rest
+    yield rest
 
 
 def encode(message: msgspec.Struct) -> bytes:
