@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ from ingestd.state.recent import Recent
 
 WISHES = 500
 """Claims that one transaction makes: others need not wait long for it."""
+PAUSES, PAUSE_SECS = 4, 0.005
+"""After a transaction the next one waits so many times as long as it took, but no longer than that: a commit costs as
+much as many claims, which share it when they come one by one."""
 MESSAGES_REMEMBERED = 2_000_000
 """Finished messages kept in memory for redeliveries (10 bytes each); beyond that the window becomes shorter."""
 
@@ -28,7 +32,7 @@ class _Asked(NamedTuple):
 
 
 class Claiming:
-    """Sends the wishes that came since it sent the last, once these are answered. Messages that were finished
+    """Sends the wishes that came since it sent the last, soon after these are answered. Messages that were finished
     before the moment `remembered_since` are forgotten."""
 
     def __init__(self, state: State, clock: Callable[[], float], remembered_since: Callable[[], float]) -> None:
@@ -53,7 +57,9 @@ class Claiming:
                 asked = [one for one in self._waiting[:WISHES] if not one.answer.cancelled()]
                 del self._waiting[:WISHES]
                 if asked:
+                    begun = time.monotonic()
                     await self._send(asked)
+                    await asyncio.sleep(min(PAUSES * (time.monotonic() - begun), PAUSE_SECS))
         finally:
             self._sending = None
 

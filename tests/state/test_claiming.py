@@ -92,6 +92,21 @@ async def test_claims_that_wait_together_are_one_transaction(ledger: Ledger, sta
     assert state.calls == 2
 
 
+async def test_claims_that_come_one_by_one_share_a_transaction(
+    ledger: Ledger, state: CountingState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is answered at once, the next ones after a short pause."""
+    monkeypatch.setattr(claiming, "PAUSES", 1e6)
+    monkeypatch.setattr(claiming, "PAUSE_SECS", 0.1)
+    assert await statuses(start(ledger, NAMES[:1])) == ["granted"]
+    asked = []
+    for name in NAMES[1:20]:
+        asked += start(ledger, [name])
+        await asyncio.sleep(0)
+    assert await statuses(asked) == ["granted"] * 19
+    assert state.calls == 2
+
+
 async def test_a_long_queue_is_sent_in_pieces(
     ledger: Ledger, state: CountingState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
