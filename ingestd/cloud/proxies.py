@@ -11,6 +11,11 @@ from urllib.request import getproxies, proxy_bypass
 
 
 def proxy_for(address: str) -> str | None:
-    """URL of the proxy for requests to this address; None for a direct connection."""
+    """URL of the proxy for requests to this address; None for a direct connection. Exceptions (`no_proxy`) may name a
+    port; a proxy without a scheme is asked by HTTP, as by the clouds' SDKs."""
     parts = urlsplit(address)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+    found = getproxies().get(parts.scheme)
+    place = parts.netloc.rpartition("@")[2]
+    if not found or proxy_bypass(parts.hostname or "") or proxy_bypass(place):
+        return None
+    return found if "://" in found else f"http://{found.removeprefix('//')}"
