@@ -7,6 +7,7 @@ identity of a Kubernetes service account, container, instance role); a role is a
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
 from collections.abc import Callable
@@ -148,7 +149,8 @@ class Clients:
             raise failure(error, "sts:AssumeRole", "the AWS credentials") from error
 
     async def has_own_authority(self) -> bool:
-        """Whether servers are trusted by a file of certificates of one's own (`AWS_CA_BUNDLE`, `ca_bundle`)."""
+        """Whether servers are trusted by a file of certificates of one's own (`AWS_CA_BUNDLE`, `ca_bundle`,
+        `REQUESTS_CA_BUNDLE`)."""
         return bool(await self._authority())
 
     async def tls(self) -> ssl.SSLContext | None:
@@ -160,7 +162,7 @@ class Clients:
         if self._session is None:
             await self.get("s3")
         found: str | None = self._session.get_config_variable("ca_bundle")
-        return found
+        return found or os.environ.get("REQUESTS_CA_BUNDLE")
 
     async def close(self) -> None:
         """Idempotent."""

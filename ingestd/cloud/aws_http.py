@@ -111,7 +111,8 @@ class SignedHttp:
         return answer
 
     async def close(self) -> None:
-        """Idempotent."""
-        session, self._session = self._session, None
+        """Idempotent. What is opening meanwhile is closed as well."""
+        async with self._opening:
+            session, self._session = self._session, None
         if session is not None:
             await session.close()

@@ -46,7 +46,9 @@ class SmallObjects:
 
     def _place(self, bucket: str) -> tuple[Address, str]:
         place = self._places.get(bucket)
-        if place is None:
+        if place is not None:
+            self._places.move_to_end(bucket)
+        else:
             endpoint, by_host = address_of(self._http.endpoint, bucket)
             place = self._places[bucket] = (Address(endpoint), "" if by_host else f"/{bucket}")
             while len(self._places) > BUCKETS:
@@ -69,6 +71,8 @@ async def _whole(url: str, answer: Any) -> FastAnswer | None:
         return None
     headers = answer.headers
     etag = headers["ETag"].strip('"')
+    if not etag.isascii():
+        return None  # bytes that are no text would become part of an identity, which is written down
     modified = _moment(headers["Last-Modified"])
     data: bytes = await answer.read()
     return FastAnswer(etag=etag, length=length, modified=modified, body=FastBody(url, length, None, data), whole=data)

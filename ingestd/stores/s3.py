@@ -40,7 +40,7 @@ class S3Object(OpenObject):
         self, store: S3Store, ref: ObjectRef, answer: dict[str, Any], offset: int, version: str | None
     ) -> None:
         self.ref = ref
-        self.etag = answer["ETag"].strip('"')
+        self.etag = _etag_of(answer, ref.url)
         self.identity = _identity(ref, self.etag)
         self.origin = {"aws_s3_bucket": ref.bucket, "aws_s3_key": ref.key}
         self.size: int = offset + int(answer["ContentLength"])
@@ -236,6 +236,15 @@ class _NothingThere(IngestdError):
 
 def _identity(ref: ObjectRef, etag: str) -> Identity:
     return Identity(f"{ref.url}#{etag}")
+
+
+def _etag_of(answer: dict[str, Any], url: str) -> str:
+    etag: str = answer.get("ETag", "").strip('"')
+    if not etag:
+        if answer["Body"] is not None:
+            answer["Body"].close()
+        raise AttemptFailed(f"{url}: the server names no ETag, by which an object is known", reason="s3_error")
+    return etag
 
 
 def _should_be_small(ref: ObjectRef) -> bool:
