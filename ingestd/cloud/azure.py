@@ -132,8 +132,15 @@ class Clients:
         return _address(self._account, await asyncio.to_thread(self._signed), "blob", name)
 
     async def credential_of_now(self) -> dict[str, Any]:
-        """How to sign in for the next few minutes, in the form of obstore."""
-        signed = await asyncio.to_thread(self._signed)
+        """How to sign in for the next minute, in the form of obstore. Reads the shared secret."""
+        return await self._as_of_now(await asyncio.to_thread(self._signed))
+
+    async def credential_in_use(self) -> dict[str, Any]:
+        """The same, by the shared secret that the clients were made with: it is read again when it is refused, and
+        when it cannot be read meanwhile, nothing stops."""
+        return await self._as_of_now(self._signed_by)
+
+    async def _as_of_now(self, signed: _Signed) -> dict[str, Any]:
         expires = datetime.now(UTC) + timedelta(seconds=CREDENTIAL_SECS)
         if signed.sas:
             return {"sas_token": signed.sas.lstrip("?"), "expires_at": expires}
@@ -153,7 +160,10 @@ class Clients:
 
     async def _make(self, service: Service, name: str) -> Any:
         require_sdk()
-        signed = self._signed_by = await asyncio.to_thread(self._signed)
+        signed = await asyncio.to_thread(self._signed)
+        if signed != self._signed_by:
+            self._clients.clear()  # those made with another secret would not be noticed when that is refused
+            self._signed_by = signed
         address = _address(self._account, signed, service, name)
         credential = self._credential(signed)
         try:

@@ -22,7 +22,7 @@ def signed(
 ) -> tuple[dict[str, str], str]:
     """Headers of a request without a body, and what is added to its query.
 
-    `path` is as it is sent, `query` not yet encoded. `credential` is of the form of `Clients.credential_of_now`;
+    `path` is as it is sent, `query` not yet encoded. `credential` is of the form of `Clients.credential_in_use`;
     `now` is in UTC.
     """
     headers = {"x-ms-date": format_datetime(now, usegmt=True), "x-ms-version": API_VERSION}

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
-
-import msgspec
 
 from ingestd.cloud import azure
 from ingestd.cloud.azure_sign import signed
@@ -23,14 +22,15 @@ CONNECT_SECS = 10.0
 ANSWER_SECS = 60.0
 
 
-class _Way(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Way:
     """Where requests go now, and who makes them."""
 
     client: Any
     """The SDK's client of the queue, whose address and account these are."""
     address: str
     proxy: str | None
-    credential: Mapping[str, Any]
+    credential: Mapping[str, Any] = field(repr=False)
 
     def leads_to(self, client: Any) -> bool:
         """Whether it is still the way to what this client is for."""
@@ -67,7 +67,7 @@ class Deletions:
         if self._session is None:
             self._session = self._connected()
         address = client.url.partition("?")[0]
-        credential = await self._clients.credential_of_now()
+        credential = await self._clients.credential_in_use()
         return _Way(client=client, address=address, proxy=proxy_for(address), credential=credential)
 
     def _connected(self) -> Any:
@@ -88,13 +88,11 @@ class Deletions:
         account, path, now = way.client.account_name, urlsplit(url).path, datetime.now(UTC)
         headers, shown = signed("DELETE", account, path, query, way.credential, now)
         async with self._session.delete(
-            URL(f"{url}?{urlencode(query)}{'&' * bool(shown)}{shown}", encoded=True),
+            URL(f"{url}?{urlencode(query, quote_via=quote)}{'&' * bool(shown)}{shown}", encoded=True),
             headers=headers,
             proxy=way.proxy,
             allow_redirects=False,
         ) as answer:
-            if answer.status in {401, 403}:
-                self._way = None  # the credential may have been replaced
             return bool(answer.status == 204)
 
     async def close(self) -> None:
