@@ -61,7 +61,8 @@ class SignedHttp:
         """Where the SDK would go; known once it is open."""
 
     async def open(self) -> None:
-        """To be called before the first request. Idempotent. Raises what making the SDK's client raises."""
+        """To be called before the first request. Idempotent. Raises what making the SDK's client raises; `OSError`
+        when a file of certificates of one's own cannot be read."""
         from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
         from yarl import URL
 
