@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
@@ -345,11 +347,25 @@ def test_watching_sees_what_changes(fork: Fork) -> None:
     assert watching.changed(before, watching.look([path])) == [str(fork.root / "rules/A.py")]
 
 
+@contextlib.contextmanager
+def watcher_of(root: Path) -> Iterator[subprocess.Popen[str]]:
+    """`ingestd test --watch`, ended with the test. Ctrl-C reaches it also where it does not reach us, as in a shell's
+    background: what we handle ourselves is not ignored by who we start."""
+    command = [sys.executable, "-m", "ingestd", "test", str(root), "--watch"]
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    watcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, ours)
+    with watcher:
+        try:
+            yield watcher
+        finally:
+            watcher.kill()
+
+
 def test_watching_runs_again(fork: Fork) -> None:
     """At each change, until Ctrl-C; the exit code is that of the last run."""
     fork.rule("A", YES, Tests=[case("t", True)])
-    command = [sys.executable, "-m", "ingestd", "test", str(fork.root), "--watch"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as watcher:
+    with watcher_of(fork.root) as watcher:
         assert watcher.stderr is not None
         told = iter(watcher.stderr.readline, "")
         assert "1 tests (1 rule), 0 failed" in next(line for line in told if "failed" in line)
