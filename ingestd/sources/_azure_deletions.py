@@ -1,7 +1,7 @@
 """Deleting the messages of an Azure queue without the SDK's machinery.
 
-There is one call for each message, and the SDK takes a millisecond of CPU for it: more than all the rest of a small
-object's way. Only what goes well is done here; whatever else happens is left to the SDK, which is asked to delete the
+There is one call for each message, and the SDK takes a millisecond of CPU for it, most of what the parent does for a
+small blob. Only what goes well is done here; whatever else happens is left to the SDK, which is asked to delete the
 message once more, finds out what is wrong, and says it as for every other call.
 """
 

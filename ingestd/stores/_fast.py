@@ -34,12 +34,6 @@ BUCKETS = 64
 _PLAIN_KEY = re.compile(r"(?!\.{1,2}(?:/|$))[\w.=,@:() +-]+(?:/(?!\.{1,2}(?:/|$))[\w.=,@:() +-]+)*", re.ASCII)
 """Keys that every library takes literally: no empty part, none that is a way up, nothing to be encoded twice."""
 
-
-def is_plain_key(key: str) -> bool:
-    """Whether every library takes this key literally."""
-    return _PLAIN_KEY.fullmatch(key) is not None
-
-
 MakeStore = Callable[[str], Awaitable[Any]]
 """The obstore store of a bucket. Raises `NotForFast` when the SDK is to read this bucket now and later."""
 
@@ -166,6 +160,11 @@ class FastReader:
     def close(self) -> None:
         """Let go of all connections. Idempotent."""
         self._stores.clear()
+
+
+def is_plain_key(key: str) -> bool:
+    """Whether every library takes this key literally."""
+    return _PLAIN_KEY.fullmatch(key) is not None
 
 
 def client_options() -> ClientConfig:

@@ -1,7 +1,7 @@
 """Small objects of S3, taken whole with their answer: by aiohttp, in the event loop itself.
 
 What obstore reads has to come from its threads into the loop, twice for each object (the answer, and its body). That
-costs more CPU than all the rest of a small object's way here; for a larger one it is nothing.
+costs as much CPU as a small request itself; for a larger one it is nothing.
 """
 
 from __future__ import annotations

@@ -240,12 +240,10 @@ async def test_a_message_is_deleted_without_the_sdk(
     source = made.source(queue, proxy)
     if sign_in == "signature":
         permission = AccountSasPermissions(read=True, update=True, process=True, delete=True)
-        until, kinds = (
-            datetime.now(UTC) + timedelta(hours=1),
-            ResourceTypes(service=True, container=True, object=True),
-        )
-        services = Services(queue=True)
-        (tmp_path / "sas").write_text(generate_account_sas(NAME, KEY, kinds, permission, until, services=services))
+        kinds = ResourceTypes(service=True, container=True, object=True)
+        until = datetime.now(UTC) + timedelta(hours=1)
+        sas = generate_account_sas(NAME, KEY, kinds, permission, until, services=Services(queue=True))
+        (tmp_path / "sas").write_text(sas)
         settings: Any = {"account_url": f"{proxy.url}/{NAME}", "sas_token": {"file": str(tmp_path / "sas")}}
         source = AzureQueueSource("entra", Config(type="azure_queue", queue=queue, **settings))
         made.sources.append(source)
